@@ -1,0 +1,242 @@
+"""Starts real servers for the tests: a free port, an own state directory, and nothing left running behind.
+
+`start(["gunicorn", ...])` runs that module with the interpreter under test (SERVER_TRACING_TEST_PYTHON, else
+the one that runs the tests), binds it to a port nobody else can be given, and returns once it accepts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+PYTHON = os.environ.get("SERVER_TRACING_TEST_PYTHON", sys.executable)
+REPOSITORY = Path(__file__).resolve().parents[2]
+APPS = Path(__file__).resolve().parent
+FOREIGN = ("SERVER_TRACING_", "GUNICORN_", "UVICORN_", "AWS_XRAY_", "OTEL_", "APPLICATIONINSIGHTS_", "WEB_")
+START_LIMIT = 30.0  # seconds; two shared cores start slowly
+BIND = {"gunicorn": ["-b", "127.0.0.1:{port}"], "uvicorn": ["--host", "127.0.0.1", "--port", "{port}"]}
+
+Value = TypeVar("Value")
+Address = Union[tuple[str, int], str]
+
+
+def wait_until(ready: Callable[[], Value], timeout: float = 10.0) -> Value:
+    """Ask until the answer is true, and give it back."""
+    deadline = time.monotonic() + timeout
+    while not (answer := ready()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {ready!r} is still {answer!r}")
+        time.sleep(0.02)
+    return answer
+
+
+def reserve_port() -> socket.socket:
+    """A bound socket that never listens: servers may bind the same port, nobody else is given it."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+def connect(address: Address, timeout: float = 10.0, tls: bool = False) -> socket.socket:
+    """A connection to a TCP address or to the path of a unix socket."""
+    if isinstance(address, str):
+        plain = socket.socket(socket.AF_UNIX)
+        plain.settimeout(timeout)
+        plain.connect(address)
+        return plain
+    plain = socket.create_connection(address, timeout)
+    if not tls:
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(plain)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def talk(address: Address, sent: bytes, timeout: float = 10.0, tls: bool = False) -> bytes:
+    """Send these bytes on a new connection and return what comes back until it is closed."""
+    with connect(address, timeout, tls) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(sent)
+        return read_all(connection)
+
+
+def get(path: str = "/", *headers: str, method: str = "GET", body: bytes = b"") -> bytes:
+    """The bytes of one HTTP/1.1 request after which the server closes."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+
+
+def status_of(response: bytes) -> int:
+    """The status of a response's first line; 0 when there is none."""
+    parts = response.split(b" ", 2)
+    return int(parts[1]) if len(parts) > 1 else 0
+
+
+def records(state_dir: Path | str, *options: str) -> list[dict[str, Any]]:
+    """What `server-tracing requests --json` says, oldest first."""
+    command = [PYTHON, "-m", "server_tracing.cli", "requests", "--json", "--limit", "100000"]
+    answer = subprocess.run(
+        [*command, "--state-dir", str(state_dir), *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment({}),
+        check=False,
+    )
+    if answer.returncode not in (0, 1) or "Traceback" in answer.stderr:
+        raise AssertionError(f"requests --json failed: {answer.stderr}")
+    return [json.loads(line) for line in reversed(answer.stdout.splitlines())]
+
+
+def ended(state_dir: Path | str, count: int, timeout: float = 15.0) -> list[dict[str, Any]]:
+    """The records once at least `count` requests have ended; fails with what there is instead."""
+    found: list[dict[str, Any]] = []
+
+    def enough() -> bool:
+        found[:] = [record for record in records(state_dir) if record["outcome"] != "running"]
+        return len(found) >= count
+
+    with contextlib.suppress(AssertionError):
+        wait_until(enough, timeout)
+    assert len(found) >= count, f"{len(found)} of {count} records: {found}"
+    return found
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a server: nothing of the caller's settings, the package and the apps importable."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    kept["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(APPS)])
+    kept["PYTHONUNBUFFERED"] = "1"
+    return {**kept, **extra}
+
+
+class Server:
+    """A running server; leaving the `with` block ends it and everything it started."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | str | None) -> None:
+        self._port = reserve_port()
+        self._directory = tempfile.TemporaryDirectory(prefix="server-tracing-", ignore_cleanup_errors=True)
+        self.root = Path(self._directory.name)
+        self.root.chmod(0o755)
+        self.state_dir = Path(env.get("SERVER_TRACING_DIR", self.root / "state"))
+        self._log = self.root / "log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self._command(argv),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=cwd or self.root,
+                env=environment({"HOME": str(self.root), "SERVER_TRACING_DIR": str(self.state_dir), **env}),
+                start_new_session=True,
+            )
+
+    def _command(self, argv: Sequence[str]) -> list[str]:
+        module, *arguments = argv
+        if not any("{port}" in item for item in arguments) and module in BIND:
+            arguments = [*BIND[module], *arguments]
+        return [PYTHON, "-m", module, *map(self.fill, arguments)]
+
+    def fill(self, text: str) -> str:
+        """The text with `{port}` and `{root}` filled in."""
+        return text.replace("{port}", str(self.port)).replace("{root}", str(self.root))
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._port.getsockname()[1])
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to connect."""
+        return ("127.0.0.1", self.port)
+
+    @property
+    def pid(self) -> int:
+        """Of the process started, gunicorn's master for one."""
+        return self.process.pid
+
+    def log(self) -> str:
+        """All it has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def talk(self, sent: bytes, timeout: float = 10.0, tls: bool = False) -> bytes:
+        """Send these bytes on a new connection, return the answer."""
+        return talk(self.address, sent, timeout, tls)
+
+    def records(self, count: int = 1) -> list[dict[str, Any]]:
+        """The ended records, oldest first, once there are at least so many."""
+        return ended(self.state_dir, count)
+
+    def stop(self, how: int = signal.SIGTERM, timeout: float = 15.0) -> int:
+        """Send the signal and wait for the end; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(timeout)
+
+    def wait_for_log(self, text: str, timeout: float = 15.0) -> str:
+        """The log once it says this."""
+        wait_until(lambda: text in self.log(), timeout)
+        return self.log()
+
+    def accepts(self) -> bool:
+        """Whether it takes connections; fails at once when it has ended."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"ended with {self.process.returncode}:\n{self.log()}")
+        with contextlib.suppress(OSError):
+            connect(self.address, 1.0).close()
+            return True
+        return False
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop(timeout=5.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # also workers that lost their master
+        self.process.wait()
+        self._port.close()
+        self._directory.cleanup()
+
+
+def start(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+    until: Callable[[Server], object] = Server.accepts,
+) -> Server:
+    """Start a server; `{port}` and `{root}` (its directory) are filled in; without a bind it gets one."""
+    server = Server(argv, env or {}, cwd)
+    try:
+        wait_until(lambda: until(server), START_LIMIT)
+    except BaseException as failure:
+        log = server.log()
+        server.__exit__()
+        raise AssertionError(f"{failure}\n{log}") from failure
+    return server

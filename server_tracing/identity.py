@@ -1,0 +1,49 @@
+"""The ids of a request, derived from its worker's seed and its number.
+
+Nothing is drawn and nothing is written as hex while a request is served: the reader, the application's own
+view and whoever adopts a dead worker's journal all arrive at the same ids from (seed, number, start).
+A trace id begins with the epoch second, as X-Ray demands and W3C allows (Trace Context level 2, section 3.2.2.3).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from hashlib import blake2b
+
+from server_tracing.record import Origin
+
+
+def derive(origin: Origin, number: int, start: int) -> tuple[int, int]:
+    """The trace id (128 bits) and span id (64 bits) of request `number`, which began at monotonic `start`."""
+    digest = blake2b(number.to_bytes(8, "little"), digest_size=20, key=origin.seed).digest()
+    second = (origin.wall + start - origin.monotonic) // 1_000_000_000 & 0xFFFFFFFF
+    trace_id = second << 96 | int.from_bytes(digest[:12], "big")
+    return trace_id, int.from_bytes(digest[12:], "big") or 1
+
+
+def child_span_id(origin: Origin, number: int, index: int) -> int:
+    """The id of the `index`-th span made inside request `number`."""
+    text = number.to_bytes(8, "little") + index.to_bytes(8, "little")
+    return int.from_bytes(blake2b(text, digest_size=8, key=origin.seed).digest(), "big") or 1
+
+
+def anchor() -> tuple[int, int]:
+    """One reading of the wall clock and the monotonic clock, taken together."""
+    before = time.monotonic_ns()
+    wall = time.time_ns()
+    return wall, (before + time.monotonic_ns()) // 2
+
+
+def boot_id() -> str:
+    """Names this run of the machine: monotonic stamps of another one cannot be compared with today's."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def new_id() -> str:
+    """A random name for a journal."""
+    return os.urandom(8).hex()

@@ -1,0 +1,38 @@
+"""Threads, locks and clocks as the operating system has them, also where gevent has replaced Python's.
+
+Our threads must run while a greenlet keeps the hub busy, and a lock shared with a request must never
+switch greenlets. gevent keeps the originals; without it, what the modules hold *is* the original.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def _original(module: str, name: str) -> Any:
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None:
+        return monkey.get_original(module, name)
+    return getattr(__import__(module), name)
+
+
+def rlock() -> Any:
+    """A new reentrant lock that knows nothing of greenlets."""
+    return _original("_thread", "RLock")()
+
+
+def lock() -> Any:
+    """A new lock that knows nothing of greenlets."""
+    return _original("_thread", "allocate_lock")()
+
+
+def start_thread(function: Any, *arguments: Any) -> int:
+    """Start a thread of the operating system."""
+    ident: int = _original("_thread", "start_new_thread")(function, arguments)
+    return ident
+
+
+def sleep(seconds: float) -> None:
+    """Sleep for real, and let the other threads run."""
+    _original("time", "sleep")(seconds)

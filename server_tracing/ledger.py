@@ -18,19 +18,35 @@ class Tally(Struct):
     delivered: int = 0
     unsampled: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    spooled: int = 0  # on disk for this exporter: out of the journal, still pending
+    queued: int = 0  # ended and read, not yet acknowledged: pending, still in the journal
+    spooled: int = 0  # on disk for this exporter: out of the journal, still pending. Summed over all workers
+    # it is exact; one worker's may be negative, because any worker may deliver what another one spooled
+    closed: int = 0  # how many spool files this worker has accounted for as delivered or dropped
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what was let go, and why."""
         if count:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
 
+    @property
+    def pending(self) -> int:
+        """What still has to reach this exporter."""
+        return self.queued + self.spooled
+
+    @property
+    def accounted(self) -> int:
+        """Every ended, not excluded request, wherever it is now."""
+        return self.delivered + self.unsampled + sum(self.dropped.values()) + self.pending
+
 
 class Checkpoint(Struct):
     """How far a journal has been read, and what was counted up to there."""
 
     tail: int = 0  # everything before is settled with every exporter
-    seen: int = 0  # requests begun before `tail`
+    read: int = 0  # the counts below hold for the frames before this position, and `tail` is not beyond it
+    seen: int = 0  # requests begun
+    lost: int = 0  # of these, let go whole because the ring was full; `dropped["full"]` of every exporter
+    in_flight: int = 0
     excluded: int = 0
     garbled: int = 0  # frames that could not be understood
     exporters: dict[str, Tally] = field(default_factory=dict)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 PYTHON = os.environ.get("SERVER_TRACING_TEST_PYTHON", sys.executable)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ START_LIMIT = 30.0  # seconds; two shared cores start slowly
 BIND = {"gunicorn": ["-b", "127.0.0.1:{port}"], "uvicorn": ["--host", "127.0.0.1", "--port", "{port}"]}
 
 Value = TypeVar("Value")
-Address = Union[tuple[str, int], str]
+Address = tuple[str, int] | str
 
 
 def wait_until(ready: Callable[[], Value], timeout: float = 10.0) -> Value:

@@ -1,0 +1,39 @@
+"""A flight recorder for Python web servers: every request the server saw becomes exactly one record.
+
+                        the worker process                              |  any process, later
+                                                                        |
+      server -> capture/ -> journal.py -> export/ -> local, X-Ray, ...  |  viewer/   requests, stats, ...
+                   |        crash-proof      |                          |    |
+                inside/     ring in        store.py  <------------------+----+
+             what the app   shared memory  SQLite, on disk              |
+             says of itself                                             |
+
+Folders are where code runs: `capture/` inside the request (microseconds), `inside/` in the application's
+own code, `export/` in threads of ours (may wait), `viewer/` in a process of its own (reads only). They
+import the modules beside this one, never each other. What travels is `record.py`.
+
+Nothing is imported before it is used: this module costs a server nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .wrappers import asgi, wsgi
+
+__all__ = ["__version__", "asgi", "wsgi"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Bring `asgi` and `wsgi` in when somebody asks for them."""
+    if name not in ("asgi", "wsgi"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import wrappers
+
+    return getattr(wrappers, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,7 @@
 
 Nothing is drawn and nothing is written as hex while a request is served: the reader, the application's own
 view and whoever adopts a dead worker's journal all arrive at the same ids from (seed, number, start).
-A trace id begins with the epoch second, as X-Ray demands and W3C allows (Trace Context level 2, section 3.2.2.3).
+A trace id begins with the epoch second, as X-Ray demands and W3C allows (Trace Context 2, section 3.2.2.3).
 """
 
 from __future__ import annotations

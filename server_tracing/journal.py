@@ -89,7 +89,7 @@ class Journal:
 
     def append(self, kind: int, payload: bytes) -> bool:
         """Write a frame that is neither begin nor end; False when there is no room that is not reserved."""
-        if self._ring is not None and self._ring.append(kind, payload):
+        if self._ring is not None and self._ring.write(kind, payload, 0):
             return True
         self.refused += 1
         return False
@@ -240,8 +240,8 @@ class Journal:
     def __repr__(self) -> str:
         state = "live" if self.live else "read-only" if self.read_only else "adopted"
         return (
-            f"<Journal {self.origin.id} pid {self.origin.pid} · {state} · {max(self.used, 0)} of {self.size} bytes"
-            f" used · {self.lost} lost>"
+            f"<Journal {self.origin.id} pid {self.origin.pid} · {state} · {max(self.used, 0)} of {self.size}"
+            f" bytes used · {self.lost} lost>"
         )
 
 

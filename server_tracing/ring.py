@@ -20,23 +20,22 @@ from server_tracing.record import Kind
 from server_tracing.unpatched import rlock
 
 RING = 16384  # where the ring begins in the file; before it the header and everything that is not a frame
+PAYLOAD = RING + 8
 MAX_FRAME = 65536
 MINIMAL_END = struct.Struct("<QQHB5x")  # number, stop, status, outcome: what fits whatever was reserved
 MINIMAL_ROOM = 8 + MINIMAL_END.size
 LOST = 4096  # the word that counts requests let go because the ring was full
 CHECK_MASK = 0x3FFFFFFF  # integers of at most 30 bits are CPython's fast ones
 
-_END, _END_MINIMAL = int(Kind.END), int(Kind.END_MINIMAL)
+_END_MINIMAL = int(Kind.END_MINIMAL)
 
 
 class Ring(NamedTuple):
     """What writers and the reader do with a ring."""
 
-    begin: Callable[
-        [int, bytes], bool
-    ]  # write a begin and reserve its minimal end; False (and counted as lost) when full
-    end: Callable[[bytes | None, bytes], None]  # write the end whole or, without room, in its minimal form
-    append: Callable[[int, bytes], bool]  # write any other frame; False when there is no unreserved room
+    write: Callable[[int, bytes, int], bool]  # (kind, payload, promise); False when there is no room
+    end_minimal: Callable[[int, int, int, int], None]  # (number, stop, status, outcome): there is always room
+    lose: Callable[[], None]  # count a request for whose begin there was no room
     release: Callable[[int], None]  # everything before this position may be overwritten
     head: Callable[[], int]  # the position behind the newest frame
     disown: Callable[[], None]  # in a forked child: write nothing any more
@@ -44,95 +43,99 @@ class Ring(NamedTuple):
 
 def ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring:
     """A ring of `size` bytes at RING in `memory`; `words` is the same as 32-bit words."""
-    # Shared by all threads and changed under the lock: where the next frame goes, its position, the bytes
-    # that are free, those of them that are promised to the minimal ends of open requests, what was lost.
-    at = head = reserved = released = lost = 0
-    free = size - MINIMAL_ROOM  # a minimal end may have to be padded once, at the end of the ring
+    # Shared by all threads and changed under the lock: where in the ring the next frame goes, the position
+    # of the ring's first byte in this lap and its check, and the bytes that are neither used nor promised
+    # to the minimal ends of open requests.
+    at = lap = released = lost = 0
+    first_check = salt & CHECK_MASK
+    spare = size - MINIMAL_ROOM  # a minimal end may have to be padded once, at the end of the ring
     lock = rlock()
     acquire, release_lock = lock.acquire, lock.release
 
-    def place(kind: int, payload: bytes, keep: int) -> bool:
-        nonlocal at, head, free
+    def write(kind: int, payload: bytes, promise: int) -> bool:
+        """`promise` is MINIMAL_ROOM for a begin, minus that for its end, 0 for what is neither."""
+        nonlocal at, spare
         length = len(payload)
         room = length + 15 & ~7
-        while length < MAX_FRAME:
-            if at + room > size:
-                if size - at + room + keep > free:
-                    return False
-                pad()
-                continue
-            if room + keep > free:
-                return False
-            position = head
-            start = at + RING + 8
-            memory[start : start + length] = payload
-            word = start >> 2
-            words[word - 2] = length | kind << 24
-            words[word - 1] = position + salt & CHECK_MASK
-            # A signal handler may have written a frame of its own here in the middle (the lock is
-            # reentrant, or it would hang): then ours lies under it, and is written again behind it.
-            if head == position:
-                head = position + room
-                at += room
-                free -= room
-                return True
-        return False
-
-    def pad() -> None:
-        nonlocal at, head, free
-        position, left = head, size - at
-        words[at + RING >> 2] = left - 8
-        words[(at + RING >> 2) + 1] = position + salt & CHECK_MASK
-        if head == position:
-            head = position + left
-            free -= left
-            at = 0
-
-    def begin(kind: int, payload: bytes) -> bool:
-        nonlocal reserved, lost
         acquire()
         try:
-            if place(kind, payload, reserved + MINIMAL_ROOM):
-                reserved += MINIMAL_ROOM
-                return True
-            lost += 1
-            words[LOST >> 2] = lost & 0xFFFFFFFF
-            words[(LOST >> 2) + 1] = lost >> 32
+            while length < MAX_FRAME:
+                start = at
+                if start + room > size:
+                    if size - start + room + promise > spare:
+                        return False
+                    wrap()
+                    continue
+                if room + promise > spare:
+                    return False
+                memory[start + PAYLOAD : start + PAYLOAD + length] = payload
+                word = start + RING >> 2
+                words[word] = length | kind << 24
+                words[word + 1] = first_check + start & CHECK_MASK
+                # A signal handler may have written a frame of its own here in the middle (the lock is
+                # reentrant, or it would hang): then ours lies under it, and is written again behind it.
+                if at == start:
+                    at = start + room
+                    spare -= room + promise
+                    return True
             return False
         finally:
             release_lock()
 
-    def end(payload: bytes | None, minimal: bytes) -> None:
-        nonlocal reserved
+    def wrap() -> None:
+        nonlocal at, lap, first_check, spare
+        start, left = at, size - at
+        if left:
+            words[start + RING >> 2] = left - 8
+            words[(start + RING >> 2) + 1] = first_check + start & CHECK_MASK
+        if at == start:
+            at = 0
+            lap += size
+            first_check = lap + salt & CHECK_MASK
+            spare -= left
+
+    def end_minimal(number: int, stop: int, status: int, outcome: int) -> None:
+        nonlocal spare
+        payload = MINIMAL_END.pack(number, stop, status if 0 <= status < 1000 else 0, outcome)
         acquire()
         try:
-            reserved -= MINIMAL_ROOM
-            if payload is None or not place(_END, payload, reserved):
-                place(_END_MINIMAL, minimal, 0)
+            spare += MINIMAL_ROOM
+            write(_END_MINIMAL, payload, -MINIMAL_ROOM)
+            spare -= MINIMAL_ROOM
         finally:
             release_lock()
 
-    def append(kind: int, payload: bytes) -> bool:
+    def lose() -> None:
+        nonlocal lost
         acquire()
         try:
-            return place(kind, payload, reserved)
+            lost += 1
+            words[LOST >> 2] = lost & 0xFFFFFFFF
+            words[(LOST >> 2) + 1] = lost >> 32
         finally:
             release_lock()
 
     def release(position: int) -> None:
-        nonlocal free, released
+        nonlocal spare, released
         acquire()
         try:
-            free += position - released
+            spare += position - released
             released = position
         finally:
             release_lock()
 
     def disown() -> None:
-        nonlocal acquire, release_lock, free, words
+        nonlocal acquire, release_lock, spare, words
         fresh = rlock()  # the inherited one may be held by a thread that does not exist here
         acquire, release_lock = fresh.acquire, fresh.release
-        free = -size
+        spare = -size
         words = memoryview(bytearray(2 * RING)).cast("I")  # what is counted from now on is nobody's
 
-    return Ring(begin, end, append, release, lambda: head, disown)
+    def head() -> int:
+        acquire()
+        try:
+            return lap + at
+        finally:
+            release_lock()
+
+    return Ring(write, end_minimal, lose, release, head, disown)

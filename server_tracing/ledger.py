@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from server_tracing.record import Vitals
+
 
 class Tally(Struct):
     """One exporter's counts, for requests whose end stands before `acked`."""
@@ -50,6 +52,7 @@ class Checkpoint(Struct):
     excluded: int = 0
     garbled: int = 0  # frames that could not be understood
     exporters: dict[str, Tally] = field(default_factory=dict)
+    vitals: Vitals | None = None  # the worker's last: the ring may have passed over their frame
 
     def tally(self, exporter: str) -> Tally:
         """The counts of one exporter, begun when first asked for."""

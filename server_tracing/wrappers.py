@@ -1,0 +1,71 @@
+"""`server_tracing.asgi(app)` and `server_tracing.wsgi(app)`: any server, one line in the application.
+
+They see what reaches the application. Requests the server refuses and workers that die before they have
+begun one are seen by the doors only (gunicorn.py, uvicorn.py). Recording starts with the first request of
+a process, so that a server may load the application before it forks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from server_tracing import config, worker
+
+
+class _PerProcess:
+    """The application, wrapped anew in every process that serves it."""
+
+    def __init__(
+        self, app: Any, wrap: Callable[[Any, Any], Any], server: str, settings: dict[str, object]
+    ) -> None:
+        self._app = app
+        self._wrap = wrap
+        self._server = server
+        self._loaded = config.load(arguments=settings)  # a wrong setting stops the start, here
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._wrapped: Any = app
+
+    def of_this_process(self) -> Any:
+        if self._pid == os.getpid():
+            return self._wrapped
+        with self._lock:
+            if self._pid != os.getpid():
+                self._wrapped = self._start()
+                self._pid = os.getpid()
+        return self._wrapped
+
+    def _start(self) -> Any:
+        started = worker.start(self._loaded, server=self._server, app=getattr(self._app, "__module__", None))
+        if started is None:
+            return self._app
+        atexit.register(started.stop)
+        return self._wrap(self._app, started.recorder)
+
+
+class _Asgi(_PerProcess):
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        return await self.of_this_process()(scope, receive, send)
+
+
+class _Wsgi(_PerProcess):
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self.of_this_process()(environ, start_response)
+
+
+def asgi(app: Any, **settings: object) -> Any:
+    """`app` with every request that reaches it recorded; `settings` are those of the settings file."""
+    from server_tracing.capture.asgi import wrap
+
+    return _Asgi(app, wrap, "asgi", settings)
+
+
+def wsgi(app: Any, **settings: object) -> Any:
+    """`app` with every request that reaches it recorded; `settings` are those of the settings file."""
+    from server_tracing.capture.wsgi import wrap
+
+    return _Wsgi(app, wrap, "wsgi", settings)

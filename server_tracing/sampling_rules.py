@@ -1,0 +1,140 @@
+"""X-Ray's local sampling rules: the file, which rule a request falls under, and each rule's reservoir.
+
+The file is the X-Ray SDK's, version 1 (`service_name`, matched against the host all the same) or 2 (`host`):
+https://docs.aws.amazon.com/xray/latest/devguide/xray-sdk-python-configuration.html#xray-sdk-python-configuration-sampling
+The first rule that matches decides, else the default. What a request does not tell (no Host header, say)
+matches every pattern. A host is compared as received, with its port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from server_tracing.weighing import Share
+from server_tracing.wildcard import Wildcard
+
+Target = Annotated[int, Meta(ge=0)]
+Probability = Annotated[float, Meta(ge=0)]
+
+
+class RulesError(Exception):
+    """The rules cannot be used; `str()` is the sentence that says why: the file, the field, what is wrong."""
+
+
+class _Default(Struct, forbid_unknown_fields=True):
+    fixed_target: Target
+    rate: Probability
+    description: str = ""
+
+
+class _Rule(Struct, kw_only=True):
+    host: str
+    http_method: str
+    url_path: str
+    fixed_target: Target
+    rate: Probability
+    description: str = ""
+
+
+class _Rule1(_Rule, kw_only=True):
+    host: str = field(name="service_name")
+
+
+class _Version(Struct):
+    version: Literal[1, 2]
+
+
+class _File2(Struct):
+    default: _Default
+    rules: list[_Rule] = []
+
+
+class _File1(Struct):
+    default: _Default
+    rules: list[_Rule1] = []
+
+
+class Rule:
+    """One rule of one process: `fixed_target` requests of every second, and `rate` of the others."""
+
+    def __init__(self, name: str, rule: _Rule | _Default) -> None:
+        self.name, self.because = name, f"rule:{name}"
+        self.fixed_target, self.rate = rule.fixed_target, rule.rate
+        self.share = Share()
+        self._second, self._taken = -1, 0
+        patterns = ("*",) * 3 if isinstance(rule, _Default) else (rule.host, rule.http_method, rule.url_path)
+        self._host, self._method, self._path = map(_matcher, patterns)
+
+    def matches(self, host: str | None, method: str | None, path: str | None) -> bool:
+        """Whether a request falls under this rule."""
+        return (
+            (not host or self._host is None or self._host(host))
+            and (not method or self._method is None or self._method(method))
+            and (not path or self._path is None or self._path(path))
+        )
+
+    def take(self, second: int) -> bool:
+        """Take one request from the reservoir of this second, if it holds one still."""
+        if second != self._second:
+            self._second, self._taken = second, 0
+        if self._taken >= self.fixed_target:
+            return False
+        self._taken += 1
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.name} · {self.fixed_target}/s, then {self.rate:.3%}>"
+
+
+def _matcher(pattern: str) -> Callable[[str], bool] | None:
+    """None where everything matches: most rules look at one thing only."""
+    return None if pattern == "*" else Wildcard(pattern).matches
+
+
+class Rules:
+    """The rules of one file, in their order; the default is the last and matches everything."""
+
+    def __init__(self, rules: Sequence[_Rule], default: _Default) -> None:
+        named = [Rule(rule.description or str(number), rule) for number, rule in enumerate(rules, start=1)]
+        self.rules = [*named, Rule("default", default)]
+
+    def find(self, host: str | None, method: str | None, path: str | None) -> Rule:
+        """The rule a request falls under."""
+        return next(rule for rule in self.rules if rule.matches(host, method, path))
+
+    def __repr__(self) -> str:
+        return f"<Rules {len(self.rules) - 1} and the default>"
+
+
+_decode_1 = msgspec.json.Decoder(_File1).decode
+_decode_2 = msgspec.json.Decoder(_File2).decode
+
+
+def load(path: str) -> Rules:
+    """Read a rules file, or raise `RulesError`."""
+    try:
+        return parse(Path(path).read_bytes())
+    except OSError as error:
+        raise RulesError(f"sampling rules {path}: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise RulesError(f"sampling rules {path}: nested too deeply") from error
+    except msgspec.DecodeError as error:
+        raise RulesError(f"sampling rules {path}: {_sentence(str(error))}") from error
+
+
+def parse(text: bytes) -> Rules:
+    """Rules from the text of a file; raises `msgspec.DecodeError`."""
+    version = msgspec.json.decode(text, type=_Version).version
+    file = _decode_1(text) if version == 1 else _decode_2(text)
+    return Rules(file.rules, file.default)
+
+
+def _sentence(problem: str) -> str:
+    """`Expected X - at `$.default.rate`` as `default.rate: Expected X`."""
+    what, _, where = problem.partition(" - at `$.")
+    return f"{where[:-1]}: {what}" if where else what

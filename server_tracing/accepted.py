@@ -1,0 +1,167 @@
+"""What single settings accept: readers for settings.py's table; `ValueError` for what they refuse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from .units import Rate, duration, duration_text, rate, switch, words
+
+EXPORTERS = ("local", "console", "jsonl", "memory")
+EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
+LATER_EXPORTERS = ("xray", "azure")
+
+WHERE = ("daemon_address", "endpoint", "connection_string", "instrumentation_key", "region", "path")
+NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorization", "set-cookie"))
+
+_SECRET_KEY = re.compile(r"key|secret|token|passw|credential|connection_string", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(?:key|secret|token|passw|credential|sig)\w*\s*=|://[^/\s]*@", re.IGNORECASE)
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110, 5.6.2: token
+_HOST_PATTERN = re.compile(r"[A-Za-z0-9.:_*?\[\]-]{1,200}")
+
+
+def text(value: object) -> str:
+    """Text that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value.strip()
+
+
+def service(value: object) -> str:
+    """A name people and backends can show: control characters are left out."""
+    name = "".join(filter(str.isprintable, text(value)))
+    if not 1 <= len(name) <= 200:
+        raise ValueError
+    return name
+
+
+def pattern(value: object) -> str | None:
+    """A host name with `*` and `?`; `off` for none."""
+    host = text(value)
+    if host.lower() in ("off", "none"):
+        return None
+    if not _HOST_PATTERN.fullmatch(host):
+        raise ValueError
+    return host
+
+
+def path(value: object) -> str:
+    """A path the operating system can take."""
+    name = text(value)
+    if "\0" in name:
+        raise ValueError
+    return name
+
+
+def exporters(value: object) -> tuple[str, ...]:
+    """Names of exporters, ours or `module:Class`."""
+    names = words(value)
+    if not names:
+        raise ValueError("to record nothing, set enabled to false")
+    return tuple(dict.fromkeys(map(_exporter, names)))
+
+
+def _exporter(name: str) -> str:
+    if name.lower() in LATER_EXPORTERS:
+        raise ValueError(f"the {name.lower()} exporter is not part of this release")
+    if name.lower() in EXPORTERS:
+        return name.lower()
+    if not _DOTTED.fullmatch(name):
+        raise ValueError(f"there is no exporter {name!r}")
+    return name
+
+
+def one_of(*names: str) -> Callable[[object], str]:
+    """One word of several."""
+
+    def read(value: object) -> str:
+        name = text(value).lower()
+        if name not in names:
+            raise ValueError
+        return name
+
+    return read
+
+
+def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
+    """A list of some of these words, in the user's order."""
+
+    def read(value: object) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(one_of(*names), words(value))))
+
+    return read
+
+
+def keep_errors(value: object) -> bool | Rate:
+    """All, none, or so many per time."""
+    return rate(value) if isinstance(value, str) and "/" in value else switch(value)
+
+
+def duration_or_off(off: float | None) -> Callable[[object], float | None]:
+    """A duration above zero; `off` and false give `off`."""
+
+    def read(value: object) -> float | None:
+        if value is False or str(value).strip().lower() in ("off", "none", "no", "false", "never"):
+            return off
+        seconds = duration(value)
+        if seconds <= 0:
+            raise ValueError
+        return seconds
+
+    return read
+
+
+def duration_or_off_text(value: float) -> str:
+    """A duration as people write it; 0 is off."""
+    return duration_text(value) if value else "off"
+
+
+Number = TypeVar("Number", int, float)
+
+
+def within(read: Callable[[object], Number], low: Number, high: Number) -> Callable[[object], Number]:
+    """A number within bounds."""
+
+    def bounded(value: object) -> Number:
+        number = read(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return bounded
+
+
+def header_names(value: object) -> tuple[str, ...]:
+    """Names of headers, in lower case; `*` and `?` are allowed in them."""
+    names = tuple(name.lower() for name in words(value))
+    if not all(_HEADER.fullmatch(name.replace("?", "*")) for name in names):
+        raise ValueError
+    return tuple(dict.fromkeys(names))
+
+
+def headers_never_sent(names: tuple[str, ...]) -> str:
+    """The warning about names on the allow-list that are never recorded."""
+    refused = sorted(NEVER_SENT.intersection(names))
+    return f"capture.headers names {', '.join(refused)}, which is never recorded." if refused else ""
+
+
+def addresses(value: object) -> tuple[str, ...]:
+    """Addresses and networks, `*` for everybody."""
+    from ipaddress import ip_network
+
+    names = words(value)
+    for name in names:
+        if name != "*" and not name.startswith("unix:"):
+            ip_network(name, strict=False)
+    return names
+
+
+def shown(key: str, value: object, write: Callable[[object], str] = repr) -> str:
+    """A value as a person may see it: short, without control characters, and no secrets."""
+    if _SECRET_KEY.search(key) or _SECRET_VALUE.search(str(value)):
+        return "***"
+    written = write(value)
+    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in written)
+    return printable if len(printable) <= 100 else f"{printable[:97]}..."

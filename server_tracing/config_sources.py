@@ -1,0 +1,176 @@
+"""Where settings come from: arguments, variables of ours, variables of the ecosystem, and the file.
+
+Each source gives a layer, dotted key -> what was found and where; what the values mean is config.py's.
+A name of ours that is no setting is a `ConfigError`; what we cannot use of other people's is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+PREFIX = "SERVER_TRACING_"
+RAW_TABLES = ("xray", "azure")  # handed on as they are to the exporter of that name
+# Read by the doors and by config_file.py, not settings:
+DOOR_VARIABLES = (
+    "SERVER_TRACING_CONFIG",
+    "SERVER_TRACING_APP",
+    "SERVER_TRACING_APP_FACTORY",
+    "SERVER_TRACING_GUNICORN_CONF",
+)
+# What Kubernetes puts into every container beside a service that is called "server-tracing":
+KUBERNETES = ("SERVER_TRACING_SERVICE_HOST", "SERVER_TRACING_SERVICE_PORT", "SERVER_TRACING_PORT")
+
+FROM_XRAY = {
+    "AWS_XRAY_TRACING_NAME": "service",
+    "AWS_XRAY_DAEMON_ADDRESS": "xray.daemon_address",
+    "AWS_XRAY_CONTEXT_MISSING": "xray.context_missing",
+}
+FROM_ECOSYSTEM = {
+    "APPINSIGHTS_INSTRUMENTATIONKEY": "azure.instrumentation_key",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": "azure.connection_string",
+    "OTEL_SERVICE_NAME": "service",
+}
+
+
+class ConfigError(Exception):
+    """A setting that stops the first start; `str()` is the one clear sentence."""
+
+
+class Given(NamedTuple):
+    """A value as found; a relative path in it starts at `base`."""
+
+    value: object
+    source: str
+    base: str = ""
+
+
+Layer = dict[str, Given]
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}DIR" if key == "state_dir" else PREFIX + key.upper().replace(".", "_")
+
+
+def from_arguments(arguments: Mapping[str, object], keys: Collection[str], base: str) -> Layer:
+    """Arguments in code, as `sampling={"rate": 0.1}` or `sampling_rate=0.1`; None is absent."""
+    names = _plain(keys)
+    layer: Layer = {}
+    for name, value in _flat(arguments).items():
+        key = names.get(name.replace(".", "_")) or _raw_key(name)
+        if key is None:
+            raise ConfigError(f"the argument {name} is not a setting{_nearest(name, names)}.")
+        if value is not None:
+            layer[key] = Given(value, f"argument {name}", base)
+    return layer
+
+
+def from_environment(environ: Mapping[str, str], keys: Collection[str], base: str) -> Layer:
+    """The `SERVER_TRACING_*` variables; an empty one is absent."""
+    names = {variable(key): key for key in keys}
+    layer: Layer = {}
+    for name in [name for name in environ if name.startswith(PREFIX)]:
+        key = names.get(name) or _raw_key(name.removeprefix(PREFIX).lower())
+        if key and environ[name].strip():
+            layer[key] = Given(environ[name], f"environment {name}", base)
+        elif not key and environ[name] and name not in DOOR_VARIABLES and not name.startswith(KUBERNETES):
+            hint = _nearest(name, {plain: variable(key) for plain, key in _plain(keys).items()})
+            raise ConfigError(f"{name} is not a setting{hint}.")
+    return layer
+
+
+def from_table(table: Mapping[str, object], keys: Collection[str], source: str, base: str) -> Layer:
+    """What a TOML file says."""
+    layer: Layer = {}
+    for key, value in _flat(table).items():
+        if key not in keys and key.partition(".")[0] not in RAW_TABLES:
+            raise ConfigError(f"{key} in {source} is not a setting{_nearest(key, _plain(keys))}.")
+        if key in RAW_TABLES:
+            raise ConfigError(f"{key} in {source} is {value!r}; it is a table: [{key}].")
+        layer[key] = Given(value, source, base)
+    return layer
+
+
+def from_xray(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
+    """The variables that X-Ray lets win over everything."""
+    layer = _named(environ, FROM_XRAY)
+    _keep_one_of(layer, "xray.context_missing", ("RUNTIME_ERROR", "LOG_ERROR", "IGNORE_ERROR"), warn)
+    return layer | _xray_switch(environ, warn)
+
+
+def from_ecosystem(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
+    """The variables of OpenTelemetry and Application Insights."""
+    return _resource(environ, warn) | _named(environ, FROM_ECOSYSTEM)
+
+
+def _named(environ: Mapping[str, str], names: Mapping[str, str]) -> Layer:
+    return {
+        key: Given(environ[name].strip(), f"environment {name}")
+        for name, key in names.items()
+        if environ.get(name, "").strip()
+    }
+
+
+def _keep_one_of(layer: Layer, key: str, accepted: tuple[str, ...], warn: Callable[[str], None]) -> None:
+    given = layer.get(key)
+    if given and given.value not in accepted:
+        del layer[key]
+        warn(f"{given.source} is {given.value!r} and is ignored; accepted are {', '.join(accepted)}.")
+
+
+def _xray_switch(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
+    """`AWS_XRAY_SDK_ENABLED`, read as the SDK reads it: what it does not know leaves it on."""
+    text = environ.get("AWS_XRAY_SDK_ENABLED", "").strip().lower()
+    source = "environment AWS_XRAY_SDK_ENABLED"
+    if text in ("n", "no", "f", "false", "off", "0"):
+        return {"xray.enabled": Given(False, source)}
+    if text and text not in ("y", "yes", "t", "true", "on", "1"):
+        warn(f"{source} is {text!r} and is ignored; accepted are true and false.")
+    return {}
+
+
+def _resource(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
+    """`service.name` of `OTEL_RESOURCE_ATTRIBUTES`: `key=value` with commas between, percent-encoded."""
+    pairs = [pair.partition("=") for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")]
+    if any(key.strip() and not equals for key, equals, _ in pairs):
+        warn("environment OTEL_RESOURCE_ATTRIBUTES has an entry that is not key=value, which is ignored.")
+    name = {key.strip(): value.strip() for key, _, value in pairs}.get("service.name", "")
+    if not name:
+        return {}
+    from urllib.parse import unquote
+
+    return {"service": Given(unquote(name), "environment OTEL_RESOURCE_ATTRIBUTES")}
+
+
+def _plain(keys: Collection[str]) -> dict[str, str]:
+    return {key.replace(".", "_"): key for key in keys}
+
+
+def _raw_key(name: str) -> str | None:
+    for table in RAW_TABLES:
+        if name.startswith((f"{table}_", f"{table}.")) and len(name) > len(table) + 1:
+            return f"{table}.{name[len(table) + 1 :]}"
+    return None
+
+
+def _flat(table: Mapping[str, object]) -> dict[str, object]:
+    """One level of tables as dotted keys; what is deeper is left for the setting to refuse."""
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            flat[key] = value
+    return flat
+
+
+def _nearest(name: str, written: Mapping[str, str]) -> str:
+    """The hint for a typo, as the end of a sentence; `written` gives each plain spelling as it is written."""
+    word = name.removeprefix(PREFIX).lower().replace(".", "_").replace("-", "_")
+    found = [plain for plain in written if plain == word or plain.endswith(f"_{word}")]
+    if not found:
+        from difflib import get_close_matches
+
+        found = get_close_matches(word, written, 1)
+    return f"; the nearest is {written[found[0]]}" if found else ""

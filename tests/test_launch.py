@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -12,14 +11,6 @@ from server_tracing.launch import GUNICORN_DOOR, UVICORN_DOOR, LaunchError, find
 
 OURS = ["-c", GUNICORN_DOOR]
 FACTORY = [UVICORN_DOOR, "--factory"]
-
-
-@pytest.fixture(autouse=True)
-def only_this_command_line(monkeypatch):
-    """Nothing set on this machine may decide a test."""
-    for name in os.environ:
-        if name.startswith(("SERVER_TRACING_", "GUNICORN_", "UVICORN_")):
-            monkeypatch.delenv(name)
 
 
 class TestFindingTheServer:

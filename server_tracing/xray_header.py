@@ -18,6 +18,7 @@ MAX_EXTRA = 1024  # characters of foreign fields handed on: Lineage needs a few 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _DECISIONS = {"0": False, "1": True}
+_SAYS_NOTHING = Context(source="xray")
 
 
 def xray_root(trace_id: int) -> str:
@@ -43,7 +44,7 @@ def read(found: Found) -> Context | None:
     parent_id = identifier(fields.pop("Parent", ""), 16)
     sampled = fields.pop("Sampled", "")
     fields.pop("Self", None)
-    return Context(
+    context = Context(
         trace_id=trace_id,
         parent_id=parent_id if trace_id else None,
         sampled=_DECISIONS.get(sampled),
@@ -51,11 +52,12 @@ def read(found: Found) -> Context | None:
         xray_extra=_extra(fields),
         source="xray",
     )
+    return None if context == _SAYS_NOTHING else context
 
 
 def _fields(header: str) -> dict[str, str]:
     parts = (part.partition("=") for part in header.split(";"))
-    return {key.strip(): value.strip() for key, equals, value in parts if equals}
+    return {key.strip(" \t"): value.strip(" \t") for key, equals, value in parts if equals}
 
 
 def _extra(fields: dict[str, str]) -> str | None:

@@ -119,22 +119,22 @@ def load(path: str) -> Rules:
     """Read a rules file, or raise `RulesError`."""
     try:
         return parse(Path(path).read_bytes())
-    except OSError as error:
-        raise RulesError(f"sampling rules {path}: {error.strerror or error}") from error
-    except RecursionError as error:
-        raise RulesError(f"sampling rules {path}: nested too deeply") from error
-    except msgspec.DecodeError as error:
-        raise RulesError(f"sampling rules {path}: {_sentence(str(error))}") from error
+    except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
+        raise RulesError(f"sampling rules {path}: {_problem(error)}") from error
 
 
 def parse(text: bytes) -> Rules:
-    """Rules from the text of a file; raises `msgspec.DecodeError`."""
+    """Rules from the text of a file; raises what `msgspec` does."""
     version = msgspec.json.decode(text, type=_Version).version
     file = _decode_1(text) if version == 1 else _decode_2(text)
     return Rules(file.rules, file.default)
 
 
-def _sentence(problem: str) -> str:
-    """`Expected X - at `$.default.rate`` as `default.rate: Expected X`."""
-    what, _, where = problem.partition(" - at `$.")
+def _problem(error: Exception) -> str:
+    """What is wrong, the field first: `Expected X - at `$.default.rate`` becomes `default.rate: Expected X`."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    what, _, where = str(error).partition(" - at `$.")
     return f"{where[:-1]}: {what}" if where else what

@@ -131,7 +131,7 @@ def parse(text: bytes) -> Rules:
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong, the field first: `Expected X - at `$.default.rate`` becomes `default.rate: Expected X`."""
+    """What is wrong, the field first: `Expected X - at `$.a.rate`` becomes `a.rate: Expected X`."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, RecursionError):

@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         load(str(tmp_path / "nowhere.json"))
     with pytest.raises(RulesError, match=r"Is a directory$"):
         load(str(tmp_path))
-    with pytest.raises(RulesError, match="null byte$"):
+    with pytest.raises(RulesError, match=r"null byte$"):
         load("rules\0.json")
 
 

@@ -1,0 +1,149 @@
+"""gunicorn's own `asgi` worker: its application is wrapped, its refusals are seen where it answers them.
+
+Its request objects have slots and its hooks are told neither status nor exception, so neither is used.
+`ASGIProtocol._send_error_response` answers what is malformed, before an application saw it or while one is
+reading its body, and it also sends the 500 in place of an application that failed: told apart by who calls.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from server_tracing.capture.asgi import wrap
+from server_tracing.capture.asgi_server import Connection, Send, Server
+from server_tracing.capture.gunicorn_outcome import words
+from server_tracing.capture.gunicorn_refusals import Known, split_line
+
+if TYPE_CHECKING:
+    from server_tracing.capture.recorder import Recorder
+
+INTERNAL_ERROR = 1011  # RFC 6455; how gunicorn closes a WebSocket whose application just returned
+HANDSHAKE, APPLICATION, PIPELINE = "_handle_websocket", "_handle_http_request", "_handle_connection"
+
+
+def attach_asgi(worker: Any, recorder: Recorder) -> None:
+    """Record what this worker's application serves and what its protocol refuses."""
+    from gunicorn.asgi import protocol
+
+    from server_tracing.capture.gunicorn_http2 import watch_refused_streams
+
+    worker.asgi = wrap(worker.asgi, recorder, GunicornServer())
+    watch_refusals(protocol.ASGIProtocol, recorder)
+    watch_refused_streams(recorder)
+
+
+class GunicornServer(Server):
+    """What gunicorn's protocol knows of a client beyond what it tells the application."""
+
+    error_bytes = 0  # its access log counts none for its own 500
+    dropped_code = INTERNAL_ERROR
+
+    def connection(self, send: Send) -> Any:
+        """gunicorn's `send` encloses the protocol of its connection; with HTTP/2 also its stream, with a
+        WebSocket it does neither."""
+        protocol = enclosed(send, "self")
+        if protocol is None:
+            return Connection()
+        return enclosed(send, "stream") or Http1Connection(protocol)
+
+    def refusal(self, connection: Any) -> tuple[int, str] | None:
+        """The 400 for a body that turned out malformed while the application was at it."""
+        return getattr(connection, "refusal", None)
+
+
+class Http1Connection:
+    """One request's view of its connection."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether nothing that the application sends will arrive."""
+        return bool(self._protocol._conn_lost_handled) or self.refusal is not None
+
+    @property
+    def refusal(self) -> tuple[int, str] | None:
+        """Status and reason, if the connection was answered with an error page and closed."""
+        found: tuple[int, str] | None = getattr(self._protocol, "server_tracing_refusal", None)
+        return found
+
+
+def enclosed(function: Any, name: str) -> Any:
+    """A variable that a function encloses; None where there is no such thing."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
+
+
+def watch_refusals(protocol_class: Any, recorder: Recorder) -> None:
+    """Record every error page that no application asked for."""
+    send = protocol_class._send_error_response
+
+    def send_error_response(protocol: Any, status: int, *rest: Any, **named: Any) -> Any:
+        result = send(protocol, status, *rest, **named)
+        with suppress(Exception):  # a protocol that is not what it was costs a record
+            note_error_page(recorder, protocol, status, sys._getframe(1))
+        return result
+
+    protocol_class._send_error_response = send_error_response
+
+
+def note_error_page(recorder: Recorder, protocol: Any, status: int, caller: FrameType) -> None:
+    """An error page went out: for a request of its own, or in the middle of one that an application has."""
+    if caller.f_code.co_name == APPLICATION:
+        return  # the application's record says so
+    exc = sys.exc_info()[1]
+    if caller.f_code.co_name == HANDSHAKE:
+        request, reason = caller.f_locals.get("request"), "invalid handshake"
+    elif is_at_application(protocol, caller):
+        protocol.server_tracing_refusal = status, words(exc) if exc else ""
+        return
+    else:
+        request, reason = protocol._current_request, words(exc) if exc else "invalid preface"
+    recorder.rejected(*refusal(protocol, request), status, reason)
+
+
+def is_at_application(protocol: Any, caller: FrameType) -> bool:
+    """Whether the request the parser is in has been handed to an application: its head was complete and
+    the connection's loop has left its wait. In a pipelined one, parsed by that loop itself, it cannot be."""
+    ready = protocol._request_ready
+    handed_on = (
+        ready is not None and ready.is_set() and protocol.req_count > 0 and not protocol._awaiting_request
+    )
+    return handed_on and all(frame.f_code.co_name != PIPELINE for frame in callers(caller))
+
+
+def callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """This frame and the two that called it."""
+    for _ in range(3):
+        if frame is not None:
+            yield frame
+            frame = frame.f_back
+
+
+def refusal(protocol: Any, request: Any) -> Known:
+    """What can be known of a request that was refused, complete or not."""
+    parser = protocol._callback_parser
+    if request is not None:
+        method, target, version, headers = request.method, request.uri, request.version, request.headers
+    elif getattr(parser, "method", None):
+        method, target, version = text(parser.method), text(parser.path), parser.http_version or ()
+        headers = [(text(name).upper(), text(value)) for name, value in parser.headers]
+    else:
+        method, target = split_line(bytes(getattr(parser, "_buffer", b"")[:8192]))
+        version, headers = (), []
+    peer = protocol.transport.get_extra_info("peername")
+    host, port = (peer[0], peer[1]) if isinstance(peer, tuple) and peer else ("", 0)
+    scheme = request.scheme if request is not None else "https" if protocol.cfg.is_ssl else "http"
+    return method, target or "", ".".join(map(str, version)), scheme, host, port, headers
+
+
+def text(value: Any) -> str:
+    """Bytes of a head as text."""
+    return value.decode("latin-1") if isinstance(value, (bytes, bytearray)) else str(value or "")

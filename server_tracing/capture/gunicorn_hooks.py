@@ -1,0 +1,125 @@
+"""The workers that call gunicorn's request hooks: sync, gthread, gevent and their kin.
+
+A request begins in `pre_request` and ends in `post_request`. Where gunicorn answers in the application's
+place it ends in `handle_error` (gunicorn_errors.py), which also is where refused requests go. The hooks that
+were configured run as before: what they raise reaches gunicorn, what goes wrong here reaches nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from sys import exc_info
+from typing import TYPE_CHECKING, Any
+
+from server_tracing.capture.faults import fault_from
+from server_tracing.capture.gunicorn_errors import on_error, watch_error_pages
+from server_tracing.capture.gunicorn_http2 import watch_refused_streams
+from server_tracing.capture.gunicorn_outcome import answers, ending, names_used
+from server_tracing.capture.gunicorn_response import watch_responses
+from server_tracing.record import Outcome
+
+if TYPE_CHECKING:
+    from server_tracing.capture.recorder import Recorder
+
+VERSIONS = {(1, 1): "1.1", (1, 0): "1.0", (2, 0): "2"}
+
+_OK, _ERROR = int(Outcome.OK), int(Outcome.ERROR)
+
+
+def calls_hooks(worker: Any) -> bool:
+    """Whether requests of this worker pass the hooks: told by its code, whatever it is called. Tornado's
+    has a `handle_request` that does not; gevent's may hand everything to a server class."""
+    hooked = "post_request" in names_used(worker, "handle_request")
+    return hooked and getattr(worker, "server_class", None) is None
+
+
+def attach_hooks(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
+    """Record every request of this worker from now on."""
+    settings = worker.cfg
+    shares_thread = hasattr(worker, "timeout_ctx")  # greenlets: a thread's time is nobody's own
+    timed = cpu and not shares_thread
+    settings.set("pre_request", before(recorder, settings.pre_request, timed))
+    settings.set("post_request", after(recorder, answers(worker), settings.post_request, timed))
+    worker.handle_error = on_error(worker, recorder, watch_error_pages())
+    watch_responses(recorder.clock)
+    watch_refused_streams(recorder)
+
+
+def before(
+    recorder: Recorder, users: Callable[[Any, Any], object], timed: bool
+) -> Callable[[Any, Any], None]:
+    """The `pre_request` hook: ours, then the configured one."""
+    begin = recorder.begin_text
+
+    def pre_request(worker: Any, req: Any) -> None:
+        try:
+            host, port = client(req)
+            version = VERSIONS.get(req.version) or ".".join(map(str, req.version))
+            req.server_tracing = begin(req.method, req.uri, version, req.scheme, host, port, req.headers)
+        except Exception:  # noqa: BLE001, S110 - a request of a kind not known here costs a record
+            pass
+        users(worker, req)
+
+    def pre_request_timed(worker: Any, req: Any) -> None:
+        req.server_tracing_cpu = time.thread_time_ns()
+        pre_request(worker, req)
+
+    return pre_request_timed if timed else pre_request
+
+
+def client(req: Any) -> tuple[str, int]:
+    """Address and port of the client, as a PROXY line tells them or the socket; empty on a unix socket."""
+    told = req.proxy_protocol_info
+    if told and told.get("client_addr"):
+        return told["client_addr"], told["client_port"]
+    peer = req.peer_addr
+    return (peer[0], peer[1]) if peer.__class__ is tuple else ("", 0)
+
+
+def after(
+    recorder: Recorder, answered: Callable[[BaseException], bool], users: Callable[..., object], timed: bool
+) -> Callable[[Any, Any, Any, Any], None]:
+    """The `post_request` hook: ours first, so that the duration is the server's and not the hook's.
+
+    What `handle_error` is going to answer is left to it: only then is the status known.
+    """
+    end = recorder.end
+
+    def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
+        exc = exc_info()[1]
+        try:
+            slot = req.server_tracing
+            if slot is not None:
+                if exc is None and not timed:
+                    end(slot, _OK, slot.status or resp.status_code, slot.sent or resp.sent, received(environ))
+                elif exc is None or slot.first_byte or hasattr(req, "stream") or not answered(exc):
+                    settle(recorder, req, environ, resp, exc)
+        except Exception:  # noqa: BLE001 - a response of a kind not known here
+            end(getattr(req, "server_tracing", None), _ERROR if exc else _OK)
+        users(worker, req, environ, resp)
+
+    return post_request
+
+
+def settle(recorder: Recorder, req: Any, environ: Any, resp: Any, exc: BaseException | None) -> None:
+    """End what did not go the usual way."""
+    slot, details = req.server_tracing, {}
+    outcome, status = Outcome.OK, slot.status or getattr(resp, "status_code", 0)
+    if exc is not None:
+        outcome, reason, raised = ending(exc)
+        answers_itself = outcome == Outcome.ERROR and hasattr(req, "stream")  # HTTP/2: no handle_error
+        status = slot.status or (500 if answers_itself else 0)
+        details = {"reason": reason, "fault": fault_from(raised) if raised else None}
+    if hasattr(req, "server_tracing_cpu"):
+        details["cpu"] = time.thread_time_ns() - req.server_tracing_cpu
+    sent = slot.sent or getattr(resp, "sent", 0)
+    recorder.end(slot, outcome, status, sent, received(environ), **details)
+
+
+def received(environ: dict[str, Any]) -> int:
+    """The length of the request's body, where its head tells."""
+    length = environ.get("CONTENT_LENGTH")
+    if length:
+        return int(length)
+    return -1 if "HTTP_TRANSFER_ENCODING" in environ else 0

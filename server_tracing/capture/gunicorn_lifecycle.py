@@ -1,0 +1,103 @@
+"""A gunicorn server's life: what to call when a worker can serve, is aborted or exits, and in the master.
+
+The hooks are chained on the configuration as gunicorn has made it of files, command line and application,
+so that whoever set one keeps it: it runs as before, and what it raises reaches gunicorn as before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+Step = Callable[[Any], object]  # takes a worker
+
+
+def follow_workers(cfg: Any, begin: Step, abort: Step, end: Step) -> None:
+    """Call these in every worker that is forked with this configuration; none of them may raise."""
+    for name, chained in (
+        ("post_worker_init", after(cfg.post_worker_init, begin)),
+        ("worker_abort", before(cfg.worker_abort, abort)),
+        ("worker_exit", at_exit(cfg.worker_exit, end)),
+    ):
+        cfg.set(name, chained)
+
+
+def after(users: Step, ours: Step) -> Step:
+    """The configured hook, then ours, so that it finds what the other has set up."""
+
+    def post_worker_init(worker: Any) -> None:
+        users(worker)
+        ours(worker)
+
+    return post_worker_init
+
+
+def before(users: Step, ours: Step) -> Step:
+    """Ours, then the configured hook: there may be no time for both."""
+
+    def worker_abort(worker: Any) -> None:
+        ours(worker)
+        users(worker)
+
+    return worker_abort
+
+
+def at_exit(users: Callable[[Any, Any], object], ours: Step) -> Callable[[Any, Any], None]:
+    """The configured hook, and then ours whatever happens; gunicorn sometimes calls it in the master."""
+
+    def worker_exit(server: Any, worker: Any) -> None:
+        try:
+            users(server, worker)
+        finally:
+            if worker.pid == os.getpid():
+                ours(worker)
+
+    return worker_exit
+
+
+def chain_server_hook(namespace: dict[str, Any], name: str, ours: Step) -> None:
+    """Put our hook behind the one of a configuration that gunicorn has not read yet."""
+    users = resolved(namespace.get(name))
+
+    def hook(server: Any) -> None:
+        if users is not None:
+            users(server)
+        ours(server)
+
+    namespace[name] = hook
+
+
+def resolved(hook: Any) -> Any:
+    """A configured hook as gunicorn understands it: it may be named by a string. One that gunicorn will
+    refuse is refused here, in gunicorn's words."""
+    if hook is None:
+        return None
+    from gunicorn.config import validate_callable
+
+    return validate_callable(1)(hook)
+
+
+def facts(worker: Any) -> dict[str, Any]:
+    """What a worker says about itself, as `worker.start` wants to be told."""
+    import gunicorn
+
+    cfg = worker.cfg
+    return {
+        "server": f"gunicorn {gunicorn.__version__}",
+        "worker_class": cfg.worker_class_str,
+        "app": getattr(worker.app, "app_uri", None),
+        "timeout": cfg.timeout or None,
+        "trusted_proxies": cfg.forwarded_allow_ips,
+    }
+
+
+def refuse_to_start(server: Any, sentence: str) -> NoReturn:
+    """Stop a master that is about to start, the way gunicorn stops for its own settings."""
+    with suppress(Exception):
+        if server.pidfile is not None:
+            server.pidfile.unlink()
+        if server.cfg.daemon:  # has no terminal any more
+            server.log.error("%s", sentence)
+    raise RuntimeError(sentence)

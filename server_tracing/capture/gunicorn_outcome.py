@@ -1,0 +1,117 @@
+"""What became of a request whose handling ended with an exception.
+
+gunicorn tells no hook whether the application failed, the client left or the worker had to go, so it is
+read off the exception: its class, and whose code raised it (an application's own broken pipe to its
+database is no disconnected client).
+"""
+
+from __future__ import annotations
+
+import re
+from types import FrameType
+from typing import Any, NamedTuple
+
+from server_tracing.record import Outcome
+
+PLUMBING = frozenset(
+    ("socket", "ssl", "gevent", "select", "selectors")
+)  # on whose behalf it was called counts
+HTTP2_GONE = ("HTTP2StreamError", "HTTP2ConnectionError")
+
+
+class Ending(NamedTuple):
+    """How a request ended; `exc` is what the application raised, if it did."""
+
+    outcome: Outcome
+    reason: str = ""
+    exc: BaseException | None = None
+
+
+FINE = Ending(Outcome.OK)
+DISCONNECTED = Ending(Outcome.DISCONNECTED)
+
+
+def ending(exc: BaseException) -> Ending:
+    """What an exception that left a worker's `handle_request` means."""
+    if is_closing(exc):
+        return FINE if exc.__context__ is None else ending(exc.__context__)
+    if is_named(exc, "GreenletExit"):  # the worker's graceful timeout is over
+        return Ending(Outcome.KILLED, "exit", exc)
+    frames = frames_of(exc)
+    module, function = raised_by(frames)
+    if not is_servers(module):
+        return Ending(Outcome.ERROR, "", exc)
+    if isinstance(exc, SystemExit):  # raised by a signal handler, wherever the request was
+        return Ending(Outcome.KILLED, "timeout" if function == "handle_abort" else "exit", exc)
+    if isinstance(exc, OSError) or is_named(exc, *HTTP2_GONE):
+        return DISCONNECTED
+    if is_named(exc, "ParseException") and all(is_servers(module_of(frame)) for frame in frames):
+        return Ending(Outcome.REJECTED, words(exc))  # the application was never called
+    return Ending(Outcome.ERROR, "", exc)
+
+
+def is_closing(exc: BaseException) -> bool:
+    """Whether it is the StopIteration by which gunicorn itself says "close the connection": after a complete
+    response, or with an exception in mid-stream as its context."""
+    traceback = exc.__traceback__
+    return isinstance(exc, StopIteration) and traceback is not None and traceback.tb_next is None
+
+
+def frames_of(exc: BaseException) -> list[FrameType]:
+    """The frames it passed, innermost first."""
+    frames = []
+    traceback = exc.__traceback__
+    while traceback is not None:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    return frames[::-1]
+
+
+def raised_by(frames: list[FrameType]) -> tuple[str, str]:
+    """Module and function of the code that raised, the sockets' own left out."""
+    for frame in frames:
+        module = module_of(frame)
+        if module.partition(".")[0] not in PLUMBING:
+            return module, frame.f_code.co_name
+    return "", ""
+
+
+def is_servers(module: str) -> bool:
+    """Whether this is the server's code, or ours in between."""
+    return module.startswith(("gunicorn.", "server_tracing.capture."))
+
+
+def module_of(frame: FrameType) -> str:
+    """The name of the module a frame's code is of."""
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def is_named(exc: BaseException, *names: str) -> bool:
+    """Whether it is of a class of that name: of packages that may not be installed."""
+    return any(kind.__name__ in names for kind in type(exc).__mro__)
+
+
+def answers(worker: Any) -> Any:
+    """A function that says whether this worker's `handle` passes such an exception to `handle_error`, which
+    answers it. Differs between workers and versions, and shows in nothing but their code: from 23.0 on some
+    catch BaseException, and gevent's drops two of those before."""
+    everything = "BaseException" in names_used(worker, "handle")
+    dropped = ("GreenletExit", "SystemExit") if "GreenletExit" in names_used(worker, "handle_request") else ()
+
+    def answered(exc: BaseException) -> bool:
+        if isinstance(exc, Exception):
+            return not isinstance(exc, (OSError, StopIteration))
+        return everything and not is_named(exc, *dropped)
+
+    return answered
+
+
+def names_used(worker: Any, method: str) -> set[str]:
+    """The global and attribute names in the code of a worker's method and those it overrides."""
+    methods = [vars(kind)[method] for kind in type(worker).__mro__ if method in vars(kind)]
+    return {name for found in methods for name in getattr(getattr(found, "__code__", None), "co_names", ())}
+
+
+def words(exc: BaseException) -> str:
+    """Its class in words. Not its text: that may quote headers, and headers hold secrets."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(exc).__name__).lower()

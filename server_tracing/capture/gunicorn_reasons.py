@@ -1,0 +1,82 @@
+"""Why workers died, as far as the master knows: a small table in memory shared with every worker.
+
+Mapped before the first fork, written by the master alone, read by whoever adopts a dead worker's journal.
+The master learns it by looking at its dead children without reaping them (`waitid` with WNOWAIT) just
+before gunicorn reaps them: gunicorn's hooks are not told the wait status.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import count
+from typing import Any, NamedTuple
+
+ROOM = 512  # deaths remembered; a sibling asks within seconds
+ENTRY = struct.Struct("<Iii")  # pid, cause, number; a pid of 0 is an entry being written
+TIMEOUT, SIGNAL, EXIT = 1, 2, 3
+WORDS = {TIMEOUT: "timeout", SIGNAL: "signal {}", EXIT: "exit {}"}
+
+
+class Reasons:
+    """The table; the newest entry of a pid counts."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, ROOM * ENTRY.size)
+        self._next = count().__next__  # atomic: 21.2 reaps in a signal handler
+
+    def note(self, pid: int, cause: int, number: int = 0) -> None:
+        """In the master: this worker is dead, and why."""
+        at = self._next() % ROOM * ENTRY.size
+        ENTRY.pack_into(self._memory, at, 0, cause, number)
+        self._memory[at : at + 4] = pid.to_bytes(4, "little")
+
+    def reason_for(self, pid: int) -> str | None:
+        """In a worker: why that one died; None if the master has not said."""
+        found = None
+        for entry_pid, cause, number in ENTRY.iter_unpack(self._memory[:]):
+            if entry_pid == pid and cause in WORDS:
+                found = WORDS[cause].format(number)
+        return found
+
+
+class Death(NamedTuple):
+    """A dead child: `by` is SIGNAL or EXIT, `number` the signal's or the exit code."""
+
+    pid: int
+    by: int
+    number: int
+
+
+def watch_deaths(arbiter: Any, reasons: Reasons, dead: Callable[[Iterable[int]], list[Death]]) -> None:
+    """Have this master note why its workers died, each time before it reaps them."""
+    reap = arbiter.reap_workers
+
+    def reap_workers() -> Any:
+        with suppress(Exception):  # a master that is not what it was goes on without
+            for death in dead(list(arbiter.WORKERS)):
+                worker = arbiter.WORKERS.get(death.pid)
+                timed_out = getattr(worker, "aborted", False)
+                reasons.note(death.pid, TIMEOUT if timed_out else death.by, death.number)
+        return reap()
+
+    arbiter.reap_workers = reap_workers
+
+
+def dead_children(pids: Iterable[int]) -> list[Death]:
+    """Which of these children are dead; they stay unreaped."""
+    return [death for pid in pids if (death := dead_child(pid)) is not None]
+
+
+def dead_child(pid: int) -> Death | None:
+    """How this child died, if it did."""
+    try:
+        info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:  # reaped already
+        return None
+    if info is None:
+        return None
+    return Death(pid, EXIT if info.si_code == os.CLD_EXITED else SIGNAL, info.si_status)

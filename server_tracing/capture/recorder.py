@@ -164,7 +164,7 @@ class Recorder:
             """A request is over; said twice, the first word counts."""
             if slot is None or taken(slot.number, None) is None:
                 return
-            number, stop = slot.number, clock()
+            number, stop = slot.number, slot.stop or clock()
             try:
                 known = (number, stop, outcome, status, slot.first_byte, response_bytes, request_bytes)
                 written = write(kind, encode((*known, *_told(details)) if details else known), promise)

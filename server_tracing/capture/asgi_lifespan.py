@@ -16,25 +16,31 @@ TOLD = (
     "lifespan.shutdown.complete",
     "lifespan.shutdown.failed",
 )
-UNSUPPORTED = "lifespan.unsupported"  # raising before an answer is how an application says so
+UNSUPPORTED = "lifespan.unsupported"  # raising before any answer is how an application says so
 RAISED = "lifespan.raised"
 
 
-async def lifespan(app: App, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> Any:
-    """Run the application's lifespan and mark what it says of itself."""
-    last = ""
+def recorded(app: App, recorder: Recorder, otherwise: App) -> App:
+    """The application for the scope of type lifespan, something else for all others."""
 
-    def note(message: Message) -> Awaitable[None]:
-        nonlocal last
-        what = message.get("type") if isinstance(message, dict) else None
-        if what in TOLD:
-            last = what
-            recorder.mark(what, str(message.get("message", "")))
-        return send(message)
+    async def lifespan(scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "lifespan":
+            return await otherwise(scope, receive, send)
+        last = ""
 
-    try:
-        return await app(scope, receive, note)
-    except Exception as error:
-        if not last.endswith(".failed"):  # having said so, frameworks raise the same exception once more
-            recorder.mark(RAISED if last else UNSUPPORTED, "", application_fault(error))
-        raise
+        def note(message: Message) -> Awaitable[None]:
+            nonlocal last
+            what = message.get("type") if isinstance(message, dict) else None
+            if what in TOLD:
+                last = what
+                recorder.mark(what, str(message.get("message", "")))
+            return send(message)
+
+        try:
+            return await app(scope, receive, note)
+        except Exception as error:
+            if not last.endswith(".failed"):  # having said so, frameworks raise the same exception once more
+                recorder.mark(RAISED if last else UNSUPPORTED, "", application_fault(error))
+            raise
+
+    return lifespan

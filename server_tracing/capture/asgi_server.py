@@ -6,12 +6,14 @@ says so. The one here knows nothing beyond the specification; `capture/uvicorn.p
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Container
+from typing import TYPE_CHECKING, Any, Protocol
 
 from server_tracing.capture.faults import fault_from
+from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
+    from server_tracing.capture.recorder import Recorder, Slot
     from server_tracing.record import Fault
 
 Message = Any  # a dict by the specification; what it really is, is for the server to judge
@@ -36,27 +38,61 @@ class Server:
     error_bytes = -1  # length of the body of its own 500
     cancelled_status = 0  # what it answers when the application was cancelled before its response
     dropped_code = -1  # what a WebSocket's client sees when the application ends without closing it
+    in_transit: Container[Any] = ()  # connections of which bytes are still, or for ever, in this process
 
-    def connection(self, receive: Receive, send: Send) -> Any:
+    def connection(self, send: Send) -> Any:
         """Something whose `disconnected` is true once the client left before its response was complete."""
         return Connection()
-
-    def refusal(self, connection: Any) -> tuple[int, str] | None:
-        """Status and reason, where the server itself broke off a request the application was at."""
-        return None
-
-    def in_transit(self, connection: Any) -> bool:
-        """Whether a response the application has completed is still, or for ever, in this process."""
-        return False
 
     def when_sent(self, connection: Any, end: Callable[[bool], None]) -> None:
         """Call `end(lost)` when what was in transit has left this process, or cannot any more."""
         end(False)
 
+    def forget(self, connection: Any) -> None:
+        """The record is written: this connection is no longer of interest."""
+
+    def refusal(self, connection: Any) -> tuple[int, str] | None:
+        """Status and reason, where the server itself broke off a request the application was at."""
+        return None
+
     def close_code(self, connection: Any, told: int) -> int:
         """The close code of a WebSocket, where the server knows better than what the application was told
         (-1: nothing yet)."""
         return told
+
+
+class Passing(Protocol):
+    """Something that goes through the application: a request or a WebSocket."""
+
+    slot: Slot
+    recorder: Recorder
+
+    def finish(self) -> None:
+        """The application returned."""
+
+    def fail(self, error: BaseException) -> None:
+        """The application raised."""
+
+
+def concluded(passing: Passing, error: BaseException | None = None) -> None:
+    """End a record; a fault of our own costs it the details, nothing else."""
+    try:
+        if error is None:
+            passing.finish()
+        else:
+            passing.fail(error)
+    except Exception:  # noqa: BLE001 - neither scope nor server is ours
+        passing.recorder.end(passing.slot, Outcome.OK if error is None else Outcome.ERROR)
+
+
+def pairs(headers: Any) -> Any:
+    """Headers that may be looked at: an iterator would be used up by looking."""
+    return headers if isinstance(headers, (list, tuple)) else ()
+
+
+def route(scope: Scope) -> str:
+    """The route's pattern, where the framework leaves it in the scope (Starlette, FastAPI)."""
+    return str(getattr(scope.get("route"), "path", ""))
 
 
 def application_fault(error: BaseException) -> Fault:

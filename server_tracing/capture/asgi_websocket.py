@@ -9,10 +9,24 @@ ended.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED
-from server_tracing.capture.asgi_server import Message, Receive, Scope, Send, Server, application_fault
+from msgspec import Struct
+
+from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, NOBODY, raw_path
+from server_tracing.capture.asgi_server import (
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    Server,
+    application_fault,
+    concluded,
+    pairs,
+    route,
+)
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
@@ -24,131 +38,157 @@ NO_HANDSHAKE = "the application returned without a handshake"
 NO_CLOSE = "the application returned without closing"
 
 
-class Conversation:
+def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
+    """The application for scopes of type websocket, something else for all others."""
+
+    async def websocket(scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "websocket":
+            return await otherwise(scope, receive, send)
+        slot = begin(recorder, scope)
+        if slot is None:
+            return await app(scope, receive, send)
+        conversation = Conversation(slot, server.connection(send), receive, send, recorder, server, scope)
+        try:
+            result = await app(scope, conversation.receive, conversation.send)
+        except BaseException as error:
+            concluded(conversation, error)
+            raise
+        concluded(conversation)
+        return result
+
+    return websocket
+
+
+def begin(recorder: Recorder, scope: Scope) -> Slot | None:
+    """The record of this handshake, begun."""
+    try:
+        path, query = scope.get("raw_path") or raw_path(scope), scope.get("query_string")
+        host, port = scope.get("client") or NOBODY
+        return recorder.begin_bytes(
+            "GET",
+            path + b"?" + query if query else path,
+            scope.get("http_version", "1.1"),
+            scope.get("scheme", "ws"),
+            host,
+            port,
+            pairs(scope["headers"]),
+        )
+    except Exception:  # noqa: BLE001 - an odd scope costs a record, not a response
+        return None
+
+
+class Conversation(Struct):
     """The `receive` and `send` of one WebSocket."""
 
-    __slots__ = (
-        "_close_code",
-        "_connection",
-        "_in",
-        "_out",
-        "_receive",
-        "_recorder",
-        "_scope",
-        "_send",
-        "_server",
-        "_slot",
-    )
-
-    def __init__(
-        self, recorder: Recorder, server: Server, slot: Slot, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        self._recorder = recorder
-        self._server = server
-        self._slot = slot
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._connection = server.connection(receive, send)
-        self._in = 0
-        self._out = 0
-        self._close_code = -1
+    slot: Slot
+    connection: Any
+    inner_receive: Receive
+    inner_send: Send
+    recorder: Recorder
+    server: Server
+    scope: Scope
+    messages_in: int = 0
+    messages_out: int = 0
+    code: int = -1
 
     def send(self, message: Message) -> Awaitable[None]:
         """Note what goes out, and hand on the server's own awaitable."""
         try:
             kind = message["type"]
             if kind == "websocket.send":
-                self._out += 1
-                self._slot.sent += size(message)
+                self.messages_out += 1
+                self.slot.sent += size(message)
             else:
-                self._note(kind, message)
+                self.note(kind, message)
         except Exception:  # noqa: BLE001, S110 - a strange message is for the server to judge
             pass
-        return self._send(message)
+        return self.inner_send(message)
 
-    def _note(self, kind: str, message: Message) -> None:
+    def note(self, kind: str, message: Message) -> None:
         if kind == "websocket.accept":
-            self._answered(SWITCHING)
+            self.answered(SWITCHING)
         elif kind == "websocket.http.response.start":
-            self._answered(int(message["status"]))
+            self.answered(int(message["status"]))
         elif kind == "websocket.http.response.body":
-            self._slot.sent += len(message.get("body", b""))
+            self.slot.sent += len(message.get("body", b""))
         elif kind == "websocket.close":
-            if self._slot.status == SWITCHING:
-                self._closed(message.get("code") or NORMAL)
+            if self.slot.status == SWITCHING:
+                self.closed(message.get("code") or NORMAL)
             else:
-                self._answered(FORBIDDEN)
+                self.answered(FORBIDDEN)
 
-    def _answered(self, status: int) -> None:
-        if not self._slot.status:
-            self._slot.status = status
-            self._slot.first_byte = self._recorder.clock()
+    def answered(self, status: int) -> None:
+        if not self.slot.status:
+            self.slot.status = status
+            self.slot.first_byte = monotonic_ns()
 
     async def receive(self) -> Message:
         """Count what comes in, and see the client leave."""
-        message = await self._receive()
+        message = await self.inner_receive()
         try:
             kind = message["type"]
             if kind == "websocket.receive":
-                self._in += 1
-                self._slot.received += size(message)
+                self.messages_in += 1
+                self.slot.received += size(message)
             elif kind == "websocket.disconnect":
-                self._closed(self._server.close_code(self._connection, message.get("code") or NO_CODE))
+                self.closed(self.server.close_code(self.connection, message.get("code") or NO_CODE))
         except Exception:  # noqa: BLE001, S110 - the same the other way
             pass
         return message
 
-    def _closed(self, code: int) -> None:
+    def closed(self, code: int) -> None:
         """The first word counts: what comes after a close only echoes it."""
-        if not self._slot.stop and self._slot.status in (0, SWITCHING):
-            self._close_code = int(code)
-            self._slot.stop = self._recorder.clock()
+        if not self.slot.stop and self.slot.status in (0, SWITCHING):
+            self.code = int(code)
+            self.slot.stop = monotonic_ns()
 
     def finish(self) -> None:
         """The application returned."""
-        status, code = self._slot.status, self._known_code()
-        if self._left_before_handshake() or code == ABNORMAL:
-            self._end(Outcome.DISCONNECTED, code)
+        status, code = self.slot.status, self.known_code()
+        if self.left_before_handshake() or code == ABNORMAL:
+            self.end(Outcome.DISCONNECTED, code)
         elif not status:
-            self._unanswered(500, reason=NO_HANDSHAKE)
+            self.unanswered(500, reason=NO_HANDSHAKE)
         elif status == SWITCHING and code < 0:
-            self._end(Outcome.OK, self._server.dropped_code, reason=NO_CLOSE)
+            self.end(Outcome.OK, self.server.dropped_code, reason=NO_CLOSE)
         else:
-            self._end(Outcome.OK, code)
+            self.end(Outcome.OK, code)
 
     def fail(self, error: BaseException) -> None:
         """The application raised, or was cancelled."""
-        code, cancelled = self._known_code(), isinstance(error, CANCELLATIONS)
+        code, cancelled = self.known_code(), isinstance(error, CANCELLATIONS)
         fault, reason = application_fault(error), CANCELLED if cancelled else ""
-        if self._left_before_handshake() or code == ABNORMAL:
-            self._end(Outcome.DISCONNECTED, code, fault=fault)
+        if self.left_before_handshake() or code == ABNORMAL:
+            self.end(Outcome.DISCONNECTED, code, fault=fault)
         elif code >= 0 and (cancelled or says_client_left(error)):
-            self._end(Outcome.OK, code)
-        elif self._slot.status:
-            code = self._server.dropped_code if code < 0 and self._slot.status == SWITCHING else code
-            self._end(Outcome.ERROR, code, reason=reason, fault=fault)
+            self.end(Outcome.OK, code)
+        elif self.slot.status:
+            code = self.server.dropped_code if code < 0 and self.slot.status == SWITCHING else code
+            self.end(Outcome.ERROR, code, reason=reason, fault=fault)
         else:
-            self._unanswered(self._server.cancelled_status if cancelled else 500, reason=reason, fault=fault)
+            self.unanswered(self.server.cancelled_status if cancelled else 500, reason=reason, fault=fault)
 
-    def _known_code(self) -> int:
-        if self._slot.status != SWITCHING or self._close_code >= 0:
-            return self._close_code
-        return self._server.close_code(self._connection, -1)
+    def known_code(self) -> int:
+        if self.slot.status != SWITCHING or self.code >= 0:
+            return self.code
+        return self.server.close_code(self.connection, -1)
 
-    def _left_before_handshake(self) -> bool:
-        return not self._slot.status and (self._close_code >= 0 or self._connection.disconnected)
+    def left_before_handshake(self) -> bool:
+        return not self.slot.status and (self.code >= 0 or self.connection.disconnected)
 
-    def _unanswered(self, status: int, **details: Any) -> None:
+    def unanswered(self, status: int, **details: Any) -> None:
         """No handshake was sent: the server answers, if it can."""
-        self._slot.status = status
-        self._slot.sent = self._server.error_bytes if status == 500 else 0
-        self._end(Outcome.ERROR, -1, **details)
+        self.slot.status = status
+        self.slot.sent = self.server.error_bytes if status == 500 else 0
+        self.end(Outcome.ERROR, -1, **details)
 
-    def _end(self, outcome: Outcome, code: int, **details: Any) -> None:
-        slot = self._slot
-        details.update(close_code=code, messages_in=self._in, messages_out=self._out)
-        self._recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
+    def end(self, outcome: Outcome, code: int, **details: Any) -> None:
+        """Write it down."""
+        slot = self.slot
+        details.update(close_code=code, messages_in=self.messages_in, messages_out=self.messages_out)
+        details["route"] = route(self.scope)
+        self.server.forget(self.connection)
+        self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
 
 
 def size(message: Message) -> int:

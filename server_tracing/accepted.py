@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from .units import Rate, duration, duration_text, rate, switch, words
+from server_tracing.units import Rate, duration, duration_text, rate, switch, words
 
 EXPORTERS = ("local", "console", "jsonl", "memory")
 EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
@@ -18,7 +18,7 @@ NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorizati
 _SECRET_KEY = re.compile(r"key|secret|token|passw|credential|connection_string", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(?:key|secret|token|passw|credential|sig)\w*\s*=|://[^/\s]*@", re.IGNORECASE)
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110, 5.6.2: token
+_HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]{1,100}")  # RFC 9110, 5.6.2, but no `*`: names, not globs
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9.:_*?\[\]-]{1,200}")
 
 
@@ -134,11 +134,11 @@ def within(read: Callable[[object], Number], low: Number, high: Number) -> Calla
 
 
 def header_names(value: object) -> tuple[str, ...]:
-    """Names of headers, in lower case; `*` and `?` are allowed in them."""
-    names = tuple(name.lower() for name in words(value))
-    if not all(_HEADER.fullmatch(name.replace("?", "*")) for name in names):
+    """Names of headers, in lower case."""
+    names = tuple(dict.fromkeys(name.lower() for name in words(value)))
+    if not all(map(_HEADER.fullmatch, names)):
         raise ValueError
-    return tuple(dict.fromkeys(names))
+    return names
 
 
 def headers_never_sent(names: tuple[str, ...]) -> str:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from . import accepted
-from .config_file import read_table
-from .config_sources import (
+from server_tracing import accepted
+from server_tracing.config_file import read_table
+from server_tracing.config_sources import (
     PREFIX,
     RAW_TABLES,
     ConfigError,
@@ -24,7 +24,7 @@ from .config_sources import (
     from_table,
     from_xray,
 )
-from .settings import (
+from server_tracing.settings import (
     KEYS,
     PATHS,
     SETTINGS,
@@ -36,8 +36,8 @@ from .settings import (
     Setting,
     value_of,
 )
-from .statedir import absolute, choose_state_dir, resolve_state_dir
-from .units import Rate
+from server_tracing.statedir import absolute, choose_state_dir, resolve_state_dir
+from server_tracing.units import Rate
 
 __all__ = [
     "Capture",

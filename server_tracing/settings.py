@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from . import accepted
-from .units import Rate, duration, duration_text, share, size, size_text, switch, words
+from server_tracing import accepted
+from server_tracing.units import Rate, duration, duration_text, share, size, size_text, switch, words
 
 # Case-insensitive globs over the names of query parameters whose values never leave the process.
 SECRETS = (

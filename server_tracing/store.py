@@ -1,0 +1,221 @@
+"""The local store: every request of this host for a while, in one SQLite file that needs no account.
+
+Workers append batches, each in one short transaction that also says how far their journal is now stored: a
+batch is in the store exactly once, whoever dies when. It is bounded by size and age, by removing the oldest
+few batches with every append; pages are reused, the file is never rewritten. One Store belongs to one
+process, and one thread at a time. Whatever goes wrong is a StoreError with a reason to count it by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from . import store_batch as batch
+from .record import Event, Record, Request, WorkerVitals
+from .store_file import FILE, StoreError
+from .store_view import END_OF_TIME, FOLDED, Counted, Filter, Totals, View
+from .store_writer import Writer
+
+__all__ = ["FILE", "Counted", "Filter", "Store", "StoreError", "Totals", "View"]
+
+PER_BATCH = 256  # records
+SERIES_PER_MINUTE = 500  # routes come from clients where no framework is known; the rest is counted as OTHER
+OTHER = "(other)"
+COUNTS_OUTLIVE = 8  # counts are kept so many times as long as the records, when size is what bounds them
+VITALS_KEPT = 40  # per worker: ten minutes
+EVENTS_KEPT = 10_000
+SOURCES_KEPT = 7 * 86_400  # seconds a journal is remembered after its last word, in case it turns up again
+AT_ONCE = 64  # batches trimmed by one append, at most
+SUMMED = {"seen", "excluded", "unsampled", "delivered", "spooled"}  # of a ledger's tally; and `dropped`
+
+_INSERT = (
+    "INSERT INTO batches (first, last, slowest, statuses, outcomes, size, records) VALUES (?,?,?,?,?,?,?)"
+)
+_COUNT = (
+    "INSERT INTO minutes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (minute, service, route, method, status, outcome)"
+    " DO UPDATE SET count = excluded.count, buckets = excluded.buckets"
+)
+_COUNTED = (
+    "SELECT count, buckets FROM minutes WHERE minute = ? AND service = ? AND route = ? AND method = ?"
+    " AND status = ? AND outcome = ?"
+)
+_FORGET_VITALS = (
+    "DELETE FROM vitals WHERE source = ? AND time <="
+    " (SELECT time FROM vitals WHERE source = ? ORDER BY time DESC LIMIT 1 OFFSET ?)"
+)
+_ACK = (
+    "INSERT INTO sources (source, upto, time) VALUES (?,?,?)"
+    " ON CONFLICT (source) DO UPDATE SET upto = excluded.upto, time = excluded.time"
+)
+_FOLD = (
+    "INSERT INTO sources VALUES (?, 0, 1, ?)"
+    " ON CONFLICT (source) DO UPDATE SET folded = 1, time = excluded.time"
+)
+_TOTAL = (
+    "INSERT INTO totals VALUES (?,?,?,?)"
+    " ON CONFLICT (exporter, counter, reason) DO UPDATE SET value = value + excluded.value"
+)
+
+
+class Store(Writer):
+    """One process's way into the store, to write and to ask."""
+
+    def __init__(
+        self,
+        path: str,
+        max_size: int = 256 << 20,
+        retention: float = 86_400.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.max_size = max_size
+        self.retention = retention
+        self._clock = clock
+        super().__init__(path)
+        self._swept = 0  # the minute in which rows were last removed for their age
+
+    def append(self, records: Sequence[Record], source: str, upto: int) -> int:
+        """Store what `source` said between its acked position and `upto`, unless that is known.
+
+        Returns how many records cannot be stored by anybody, which is a bug of whoever made them.
+        """
+        kept = batch.encodable(records)
+        requests = [record for record in kept if isinstance(record, Request)]
+        packed = [batch.pack(some) for some in _slices(requests)]  # before the lock, which others wait for
+
+        def work() -> None:
+            if self.acked(source) >= upto:
+                return
+            self._add_batches(packed)
+            self._count(requests)
+            self._add_events([record for record in kept if isinstance(record, Event)])
+            self._add_vitals([record for record in kept if isinstance(record, WorkerVitals)], source)
+            self._run(_ACK, source, upto, int(self._clock()))
+            self._trim(sum(len(one.records) for one in packed))
+
+        self._write(work)
+        return len(records) - len(kept)
+
+    def fold(self, source: str, counts: object) -> None:
+        """Add a finished worker's counts (a `ledger.Checkpoint`) to the totals, once for its journal."""
+        counted = msgspec.to_builtins(counts)
+
+        def work() -> None:
+            if self.acked(source) == FOLDED:
+                return
+            self._run(_FOLD, source, int(self._clock()))
+            self._run(_TOTAL, "", "workers", "", 1)
+            own = {name: counted.get(name, 0) for name in ("seen", "excluded")}
+            for exporter, tally in counted.get("exporters", {}).items():
+                self._add_totals(exporter, {**tally, **own})
+
+        self._write(work)
+
+    def settle(self, exporter: str, counts: Mapping[str, Any]) -> None:
+        """Add counts that belong to no journal any more: what a spool delivered or let go."""
+        self._write(lambda: self._add_totals(exporter, counts))
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path} · at most {self.max_size >> 20} MiB and {self.retention / 3600:g} h>"
+
+    # ------------------------------------------------------------ rows
+
+    def _add_batches(self, packed: Sequence[batch.Batch]) -> None:
+        for one in packed:
+            number = self._run(_INSERT, *one.row).lastrowid
+            self._run("INSERT INTO traces VALUES (?,?)", number, one.keys)
+
+    def _count(self, requests: Sequence[Request]) -> None:
+        for series, counted in batch.count(requests).items():
+            known = self._all(_COUNTED, *series)
+            if not known and self._is_full(series.minute):
+                series = series._replace(route=OTHER, method="")
+                known = self._all(_COUNTED, *series)
+            for count, buckets in known:
+                counted.count += count
+                batch.merge(counted.buckets, batch.unpack_counts(buckets))
+            self._run(_COUNT, *series, counted.count, batch.pack_counts(counted.buckets))
+
+    def _is_full(self, minute: int) -> bool:
+        rows = self._all("SELECT count(*) FROM minutes WHERE minute = ?", minute)
+        return int(rows[0][0]) >= SERIES_PER_MINUTE
+
+    def _add_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            row = (batch.microseconds(event.time), batch.pack_one(event))
+            self._run("INSERT INTO events (time, record) VALUES (?,?)", *row)
+        if events:
+            self._run("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", EVENTS_KEPT)
+
+    def _add_vitals(self, vitals: Sequence[WorkerVitals], source: str) -> None:
+        for one in vitals:
+            row = (source, batch.microseconds(one.time), batch.pack_one(one))
+            self._run("INSERT OR REPLACE INTO vitals VALUES (?,?,?)", *row)
+        if vitals:
+            self._run(_FORGET_VITALS, source, source, VITALS_KEPT)
+
+    def _add_totals(self, exporter: str, counts: Mapping[str, Any]) -> None:
+        for counter in SUMMED & counts.keys():
+            self._run(_TOTAL, exporter, counter, "", counts[counter])
+        for reason, count in counts.get("dropped", {}).items():
+            self._run(_TOTAL, exporter, "dropped", reason, count)
+
+    # ------------------------------------------------------------ bounds
+
+    def _trim(self, added: int) -> None:
+        """Remove a little of what is too old; of what is too much, about twice what was added."""
+        now = self._clock()
+        oldest = "SELECT id, size FROM batches WHERE last < ? AND id < (SELECT max(id) FROM batches)"
+        aged = self._all(f"{oldest} ORDER BY last, id LIMIT ?", int((now - self.retention) * 1e6), AT_ONCE)
+        self._remove(number for number, _ in aged)
+        if self.size() > self.max_size:
+            rows = self._all(f"{oldest} ORDER BY last, id LIMIT ?", END_OF_TIME, AT_ONCE)
+            self._remove(_first(rows, 2 * added))
+            self._trim_counts(now)
+        if self._swept != int(now // 60):
+            self._swept = int(now // 60)
+            self._sweep(now)
+
+    def size(self) -> int:
+        """The bytes in use; the file keeps its size, and what is free in it is used again."""
+        ((pages,),) = self._all("PRAGMA page_count")
+        ((free,),) = self._all("PRAGMA freelist_count")
+        ((page,),) = self._all("PRAGMA page_size")
+        return int((pages - free) * page)
+
+    def _remove(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._run("DELETE FROM batches WHERE id = ?", number)
+            self._run("DELETE FROM traces WHERE batch = ?", number)
+
+    def _trim_counts(self, now: float) -> None:
+        """Counts go by age alone, unless records go for size: they must not become the bigger part."""
+        ((oldest,),) = self._all("SELECT min(last) FROM batches")
+        kept = COUNTS_OUTLIVE * max(60.0, now - oldest / 1e6)
+        self._run("DELETE FROM minutes WHERE minute < ?", int((now - kept) // 60))
+
+    def _sweep(self, now: float) -> None:
+        old = now - self.retention
+        self._run("DELETE FROM minutes WHERE minute < ?", int(old // 60))
+        self._run("DELETE FROM events WHERE time < ?", int(old * 1e6))
+        self._run("DELETE FROM vitals WHERE time < ?", int(old * 1e6))
+        self._run("DELETE FROM sources WHERE time < ?", int(now - SOURCES_KEPT))
+
+
+def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
+    return [requests[start : start + PER_BATCH] for start in range(0, len(requests), PER_BATCH)]
+
+
+def _first(rows: Sequence[tuple[int, int]], size: int) -> list[int]:
+    """The first rows that together have at least `size` bytes."""
+    taken: list[int] = []
+    for number, bytes_ in rows:
+        taken.append(number)
+        size -= bytes_
+        if size <= 0:
+            break
+    return taken

@@ -1,0 +1,217 @@
+"""Between records and the rows of the store: packing, unpacking, and what a batch says of itself.
+
+Everything here is pure. What comes out of a file is treated as hostile: a blob that does not decode is an
+empty batch and a log line, never an exception.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from .histogram import bucket
+from .record import Event, Outcome, Record, Request, WorkerVitals
+
+KEY = 6  # bytes of the trace id in the side table; see `key_of`
+MAX_INFLATED = 64 << 20  # a batch is never this big: what claims to be is not ours
+UNKNOWN = "(unknown)"  # the route of a request that was refused before it had a path
+
+OUTCOMES = {outcome.name.lower(): int(outcome) for outcome in Outcome}
+NAMES = {number: name for name, number in OUTCOMES.items()}
+
+log = logging.getLogger("server_tracing.store")
+_encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(list[Request])
+_counts = msgspec.msgpack.Decoder(dict[int, int])
+_event = msgspec.msgpack.Decoder(Event)
+_vitals = msgspec.msgpack.Decoder(WorkerVitals)
+
+T = TypeVar("T")
+
+
+class Series(NamedTuple):
+    """What requests are counted by."""
+
+    minute: int
+    service: str
+    route: str
+    method: str
+    status: int
+    outcome: int
+
+
+class Counted(Struct):
+    """What is counted of a series."""
+
+    count: int = 0
+    buckets: dict[int, int] = {}
+
+
+class Batch(NamedTuple):
+    """What the tables hold of some requests; `row` in the order of the columns."""
+
+    row: tuple[int, int, float, int, int, int, bytes]
+    keys: bytes
+
+    @property
+    def records(self) -> bytes:
+        return self.row[-1]
+
+
+def microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+def pack(requests: Sequence[Request]) -> Batch:
+    """Level 1 of zlib takes half the time of level 6, for a fifth more bytes."""
+    records = zlib.compress(_encoder.encode(requests), 1)
+    starts = [microseconds(request.start) for request in requests]
+    row = (
+        min(starts),
+        max(starts),
+        max(request.duration_ms for request in requests),
+        bits(status_class(request.status) for request in requests),
+        bits(OUTCOMES.get(request.outcome, 0) for request in requests),
+        len(records),
+        records,
+    )
+    return Batch(row, keys(requests))
+
+
+def unpack(records: bytes) -> list[Request]:
+    try:
+        return _requests.decode(inflate(records))
+    except Exception as error:  # noqa: BLE001 - hostile bytes can raise anything, RecursionError too
+        log.warning("A batch in the store cannot be read and is skipped: %s", error)
+        return []
+
+
+def encodable(records: Sequence[Record]) -> Sequence[Record]:
+    """Those that can be stored: all, or else the rest is worth a log line."""
+    if _problem(records) is None:
+        return records
+    return [record for record in records if _problem(record) is None]
+
+
+def _problem(records: object) -> Exception | None:
+    try:
+        _encoder.encode(records)
+    except Exception as error:  # noqa: BLE001 - one bad record must not cost the others
+        return error
+    return None
+
+
+def inflate(records: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    return inflater.decompress(records, MAX_INFLATED)
+
+
+def pack_one(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def unpack_event(record: bytes) -> Event | None:
+    return _one(_event, record)
+
+
+def unpack_vitals(record: bytes) -> WorkerVitals | None:
+    return _one(_vitals, record)
+
+
+def pack_counts(counts: dict[int, int]) -> bytes:
+    return _encoder.encode(counts)
+
+
+def unpack_counts(counts: bytes) -> dict[int, int]:
+    return _one(_counts, counts) or {}
+
+
+def key_of(trace_id: str) -> bytes:
+    """Its first 12 hex digits: 8 are the time in ids of our own making and X-Ray's, 4 tell them apart."""
+    try:
+        return bytes.fromhex(trace_id[: 2 * KEY]).ljust(KEY, b"\0")[:KEY]
+    except ValueError:
+        return bytes(KEY)
+
+
+def keys(requests: Iterable[Request]) -> bytes:
+    """What a look-up by trace id reads instead of the batches.
+
+    At a million records: 15 ms, 8 MB and 0.2 us a record to write. An index on the id takes no time to ask
+    and 21 us a record to write; inflating every batch to look inside takes 1.2 s.
+    """
+    return b"".join([key_of(request.trace_id) for request in requests])
+
+
+def may_hold(packed: bytes, prefix: str) -> bool:
+    """Whether a batch with these keys can hold a trace id that begins so."""
+    digits, wanted = packed.hex(), prefix[: 2 * KEY]
+    at = digits.find(wanted)
+    while at > 0 and at % (2 * KEY):
+        at = digits.find(wanted, at + 1)
+    return at >= 0
+
+
+def status_class(status: int | None) -> int:
+    return status // 100 if status and 100 <= status < 600 else 0
+
+
+def bits(numbers: Iterable[int]) -> int:
+    mask = 0
+    for number in numbers:
+        mask |= 1 << number
+    return mask
+
+
+def count(requests: Iterable[Request]) -> dict[Series, Counted]:
+    """Per series: how many, and the latencies of those that have one."""
+    found: dict[Series, Counted] = {}
+    for request in requests:
+        series = series_of(request)
+        counted = found.get(series)
+        if counted is None:
+            counted = found[series] = Counted()
+        counted.count += 1
+        if has_latency(request):
+            slot = bucket(request.duration_ms)
+            counted.buckets[slot] = counted.buckets.get(slot, 0) + 1
+    return found
+
+
+def merge(counts: dict[int, int], more: Mapping[int, int]) -> None:
+    for key, value in more.items():
+        counts[key] = counts.get(key, 0) + value
+
+
+def series_of(request: Request) -> Series:
+    return Series(
+        int(request.start.timestamp()) // 60,
+        request.service,
+        request.route or UNKNOWN,
+        request.method or "",
+        request.status or 0,
+        OUTCOMES.get(request.outcome, 0),
+    )
+
+
+def has_latency(request: Request) -> bool:
+    """Not a WebSocket or event stream, which lasts as long as its client likes, nor what was killed."""
+    return (
+        request.scheme not in ("ws", "wss")
+        and not request.event_stream
+        and request.outcome not in ("killed", "running")
+    )
+
+
+def _one(decoder: msgspec.msgpack.Decoder[T], blob: bytes) -> T | None:
+    try:
+        return decoder.decode(blob)
+    except Exception as error:  # noqa: BLE001 - as above
+        log.warning("A row of the store cannot be read and is skipped: %s", error)
+        return None

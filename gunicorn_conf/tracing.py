@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from server_tracing.gunicorn import configuration  # noqa: E402 - found through the line above
+from server_tracing.gunicorn import configuration  # found through the line above
 
 globals().update(configuration())

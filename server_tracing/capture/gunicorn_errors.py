@@ -7,6 +7,7 @@ the status that this version of gunicorn chose (a long request line is 400 in 23
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -63,5 +64,17 @@ def conclude(recorder: Recorder, req: Any, addr: Any, exc: BaseException, status
     elif slot is not None:
         outcome, reason, raised = ending(exc)
         recorder.end(
-            slot, outcome, slot.status or status, 0, reason=reason, fault=raised and fault_from(raised)
+            slot,
+            outcome,
+            slot.status or status,
+            0,  # as in the access log, which counts no error page
+            reason=reason,
+            fault=raised and fault_from(raised),
+            cpu=cpu_of(req),
         )
+
+
+def cpu_of(req: Any) -> int:
+    """The processor time since the request began, where that is measured."""
+    began = getattr(req, "server_tracing_cpu", None)
+    return -1 if began is None else time.thread_time_ns() - began

@@ -13,14 +13,14 @@ from sys import exc_info
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.faults import fault_from
-from server_tracing.capture.gunicorn_errors import on_error, watch_error_pages
+from server_tracing.capture.gunicorn_errors import cpu_of, on_error, watch_error_pages
 from server_tracing.capture.gunicorn_http2 import watch_refused_streams
-from server_tracing.capture.gunicorn_outcome import answers, ending, names_used
+from server_tracing.capture.gunicorn_outcome import answers, ending, is_close, names_used
 from server_tracing.capture.gunicorn_response import watch_responses
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
-    from server_tracing.capture.recorder import Recorder
+    from server_tracing.capture.recorder import Details, Recorder
 
 VERSIONS = {(1, 1): "1.1", (1, 0): "1.0", (2, 0): "2"}
 
@@ -91,6 +91,8 @@ def after(
         try:
             slot = req.server_tracing
             if slot is not None:
+                if exc is not None and is_close(exc):
+                    exc = None
                 if exc is None and not timed:
                     end(slot, _OK, slot.status or resp.status_code, slot.sent or resp.sent, received(environ))
                 elif exc is None or slot.first_byte or hasattr(req, "stream") or not answered(exc):
@@ -104,15 +106,14 @@ def after(
 
 def settle(recorder: Recorder, req: Any, environ: Any, resp: Any, exc: BaseException | None) -> None:
     """End what did not go the usual way."""
-    slot, details = req.server_tracing, {}
+    slot = req.server_tracing
+    details: Details = {"cpu": cpu_of(req)}
     outcome, status = Outcome.OK, slot.status or getattr(resp, "status_code", 0)
     if exc is not None:
         outcome, reason, raised = ending(exc)
         answers_itself = outcome == Outcome.ERROR and hasattr(req, "stream")  # HTTP/2: no handle_error
         status = slot.status or (500 if answers_itself else 0)
-        details = {"reason": reason, "fault": fault_from(raised) if raised else None}
-    if hasattr(req, "server_tracing_cpu"):
-        details["cpu"] = time.thread_time_ns() - req.server_tracing_cpu
+        details |= {"reason": reason, "fault": raised and fault_from(raised)}
     sent = slot.sent or getattr(resp, "sent", 0)
     recorder.end(slot, outcome, status, sent, received(environ), **details)
 

@@ -33,7 +33,7 @@ DISCONNECTED = Ending(Outcome.DISCONNECTED)
 
 def ending(exc: BaseException) -> Ending:
     """What an exception that left a worker's `handle_request` means."""
-    if is_closing(exc):
+    if is_own_stop(exc):
         return FINE if exc.__context__ is None else ending(exc.__context__)
     if is_named(exc, "GreenletExit"):  # the worker's graceful timeout is over
         return Ending(Outcome.KILLED, "exit", exc)
@@ -50,9 +50,13 @@ def ending(exc: BaseException) -> Ending:
     return Ending(Outcome.ERROR, "", exc)
 
 
-def is_closing(exc: BaseException) -> bool:
-    """Whether it is the StopIteration by which gunicorn itself says "close the connection": after a complete
-    response, or with an exception in mid-stream as its context."""
+def is_close(exc: BaseException) -> bool:
+    """Whether it only says "close the connection" after a complete response, as gevent's worker does."""
+    return exc.__class__ is StopIteration and exc.__context__ is None and is_own_stop(exc)
+
+
+def is_own_stop(exc: BaseException) -> bool:
+    """Whether it is a StopIteration of gunicorn's own: what failed in mid-stream is its context."""
     traceback = exc.__traceback__
     return isinstance(exc, StopIteration) and traceback is not None and traceback.tb_next is None
 

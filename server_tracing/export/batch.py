@@ -1,0 +1,84 @@
+"""Records on their way to one exporter, and what became of them.
+
+A batch is made and counted by the reader. While a sender has it in hand, its outcome is the sender's to book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from server_tracing.record import Record, Request
+
+from .delivery import POISON, Verdict
+
+if TYPE_CHECKING:
+    from .lane import Lane
+
+
+def requests_in(records: Iterable[Record]) -> int:
+    """How many of the records are requests: only they are in the accounts."""
+    return sum(1 for record in records if type(record) is Request)
+
+
+class Parcel:
+    """Records to deliver, and how many of them were delivered and let go; `done` when none is left."""
+
+    __slots__ = ("delivered", "done", "dropped", "failures", "records")
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self.records = list(records)
+        self.delivered = 0
+        self.dropped: dict[str, int] = {}
+        self.failures = 0  # attempts that ended in an exception that is not an ExportError
+        self.done = False
+
+    def book(self, verdict: Verdict) -> None:
+        """Count what one attempt came to."""
+        total, left = requests_in(self.records), requests_in(verdict.remaining)
+        dropped = total - left if verdict.lost else min(verdict.refused, total - left)
+        self.delivered += total - left - dropped
+        self.drop(verdict.reason, dropped)
+        self.failures += verdict.unexpected
+        self.records = list(verdict.remaining)
+        if self.failures >= POISON:
+            self.drop_rest("failed")
+        self.done = self.done or not self.records
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count requests that are let go."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def drop_rest(self, reason: str) -> None:
+        """Let go of everything not delivered yet."""
+        self.drop(reason, requests_in(self.records))
+        self.records = []
+        self.done = True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.records)} records · {self.delivered} delivered>"
+
+
+class Batch(Parcel):
+    """Everything of one lane between two positions of its journal: what to send and what was left out."""
+
+    __slots__ = ("born", "file", "floor", "lane", "size", "spooled", "unsampled", "upto")
+
+    def __init__(self, lane: Lane, floor: int, born: float) -> None:
+        super().__init__()
+        self.lane = lane
+        self.born = born
+        self.floor = floor  # the ring must keep everything from here on until this is done
+        self.upto = floor  # set when it is sealed
+        self.size = 0  # requests it accounts for, sent or not
+        self.unsampled = 0
+        self.spooled = 0
+        self.file = ""  # the spool file it went to
+
+    def spool_rest(self, file: str) -> None:
+        """Everything not delivered yet now stands in a spool."""
+        self.file = file
+        self.spooled = requests_in(self.records)
+        self.records = []
+        self.done = True

@@ -1,0 +1,133 @@
+"""What the reader does beside reading, at every wake or every so often; each is called with the time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from server_tracing.journal import Journal
+from server_tracing.record import Head, Kind
+
+from .join import Joiner, Trail
+from .pace import Pace
+from .vitals import Gauge
+
+VITALS_EVERY = 15.0
+HEADS_EVERY = 0.1
+log = logging.getLogger("server_tracing.export")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Slot(Protocol):
+    """An open request, as the recorder keeps it."""
+
+    number: int
+    start: int
+    first_byte: int
+    status: int
+
+
+class Troubled(Protocol):
+    """Whatever can be in trouble; "" while it is not."""
+
+    name: str
+    trouble: str
+
+
+class Heads:
+    """Writes down that a response has begun, of requests that do not end soon after: should the worker be
+    killed, the record has its status."""
+
+    def __init__(
+        self, journal: Journal, joiner: Joiner, open_slots: Callable[[], Iterable[Slot]], pace: Pace
+    ) -> None:
+        self._journal = journal
+        self._joiner = joiner
+        self._open_slots = open_slots
+        self._pace = pace
+        self._next = 0.0
+
+    def __call__(self, now: float) -> None:
+        if now < self._next:
+            return
+        self._next = now + HEADS_EVERY
+        for slot in list(self._open_slots()):
+            trail = self._joiner.find(slot.number) if slot.first_byte else None
+            if trail is not None and not trail.first_byte:
+                self._tell(slot, trail)
+                self._pace.breathe()
+
+    def _tell(self, slot: Slot, trail: Trail) -> None:
+        first_byte, status = slot.first_byte, slot.status
+        if self._journal.append(Kind.HEAD, _encode(Head(slot.number, first_byte, status))):
+            trail.first_byte, trail.status = first_byte, status
+
+
+class Carrier:
+    """Moves the begins of open requests to the front of the ring before they pin more than a quarter of it.
+
+    What is carried may take a quarter of the ring at most. Requests beyond that are kept in memory alone,
+    counted in `afloat`: they are recorded as any other, unless this very worker is killed.
+    """
+
+    def __init__(self, journal: Journal, joiner: Joiner) -> None:
+        self._journal = journal
+        self._joiner = joiner
+        self.afloat = 0
+
+    def __call__(self, _now: float) -> None:
+        horizon = self._journal.head - self._journal.size // 4
+        oldest = next(iter(self._joiner.open.values()), None)
+        if oldest is None or oldest.pin > horizon:
+            return
+        # Those that will be in the way next, too: moving them together lets the tail go far at once.
+        soon = self._journal.head - self._journal.size // 8
+        self._carry([trail for trail in self._joiner.open.values() if trail.pin < soon])
+
+    def _carry(self, trails: Sequence[Trail]) -> None:
+        room = self._journal.size // 4
+        for trail in trails:
+            if self._joiner.moving(trail):
+                continue
+            frames = self._joiner.carry(trail)
+            room -= sum(len(payload) + 16 for _, payload in frames)
+            if room < 0 or not all(self._journal.append(kind, payload) for kind, payload in frames):
+                self._joiner.carry_failed(trail)
+                self._joiner.float_off(trail)
+                self.afloat += 1
+
+
+class Vitals:
+    """Writes the worker's vitals into the journal, from where they go to every exporter."""
+
+    def __init__(self, journal: Journal, joiner: Joiner, gauge: Gauge) -> None:
+        self._journal = journal
+        self._joiner = joiner
+        self._gauge = gauge
+        self._next = 0.0
+
+    def __call__(self, now: float) -> None:
+        if now >= self._next:
+            self._next = now + VITALS_EVERY
+            vitals = self._gauge.read(self._joiner.in_flight, self._joiner.ended)
+            self._journal.append(Kind.VITALS, _encode(vitals))
+
+
+class Complaints:
+    """Says once when an exporter begins to fail, and once when it works again."""
+
+    def __init__(self, outlets: Sequence[Troubled]) -> None:
+        self._outlets = outlets
+        self._failing: set[str] = set()
+
+    def __call__(self, _now: float) -> None:
+        for outlet in self._outlets:
+            if outlet.trouble and outlet.name not in self._failing:
+                self._failing.add(outlet.name)
+                log.warning("exporter %s: %s", outlet.name, outlet.trouble)
+            elif not outlet.trouble and outlet.name in self._failing:
+                self._failing.discard(outlet.name)
+                log.warning("exporter %s works again", outlet.name)

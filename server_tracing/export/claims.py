@@ -1,0 +1,132 @@
+"""Dead workers' journals: found, read to their end, delivered, and folded into the totals, each exactly once.
+
+Any living worker may do it, and the next start, and `server-tracing recover`. What was begun and never
+ended is reported as killed. Should this worker die over it, the journal's own checkpoint says how far it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from server_tracing.journal import Journal
+from server_tracing.journals import Journals
+from server_tracing.ledger import Checkpoint
+from server_tracing.store import StoreError
+
+from .source import Source
+
+EVERY = 1.5  # seconds between looks, so that a killed worker's requests are seen within five
+AT_ONCE = 8  # journals in hand
+SLICES = 64  # of one journal in one go; our own worker's journal must not wait long
+log = logging.getLogger("server_tracing.export")
+
+
+class Claims:
+    """The journals this process has adopted and is working off. Belongs to the reader's thread."""
+
+    def __init__(
+        self,
+        journals: Journals,
+        open_source: Callable[[Journal], Source],
+        fold: Callable[[str, Checkpoint], object],
+        reasons: Callable[[int], str | None] | None = None,
+        *,
+        any_destination: bool = False,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._journals = journals
+        self._open_source = open_source
+        self._fold = fold
+        self._reasons = reasons
+        self._any_destination = any_destination
+        self._draw = draw
+        self._next = 0.0
+        self._reported: set[str] = set()
+        self.adopted: list[Source] = []
+        self.finished = 0  # journals folded and gone
+        self.delivered: dict[str, int] = {}  # requests in them, since they were adopted, by exporter
+        self.killed = 0  # requests that were in flight in them
+        self.found_nothing = False  # at the last look
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """What is being worked off."""
+        return self.adopted
+
+    def look(self, now: float) -> None:
+        """Adopt what is there to adopt, when it is time; workers do so at random phase."""
+        if self._next == 0.0:
+            self._next = now + EVERY * self._draw()
+        if now < self._next:
+            return
+        self._next = now + EVERY * (0.7 + 0.3 * self._draw())
+        self._adopt()
+
+    def _adopt(self) -> None:
+        room = AT_ONCE - len(self.adopted)
+        found = islice(self._journals.orphans(any_destination=self._any_destination), max(0, room))
+        self.found_nothing = True
+        for journal in found:
+            self.found_nothing = False
+            try:
+                self.adopted.append(self._open_source(journal))
+            except Exception:
+                log.exception("the journal %s of a dead worker cannot be read now", journal.origin.id)
+                self._journals.release(journal)
+
+    def work(self, now: float) -> None:
+        """Read on in every adopted journal."""
+        for source in self.adopted:
+            if source.id in self._reported:
+                continue
+            for _ in range(SLICES):
+                if not source.read(now):
+                    self._report(source, now)
+                    break
+
+    def _report(self, source: Source, now: float) -> None:
+        self.killed += source.joiner.in_flight
+        source.report_killed(self._reason(source.journal), now)
+        self._reported.add(source.id)
+
+    def _reason(self, journal: Journal) -> str:
+        if journal.aborted:
+            return journal.aborted
+        told = self._reasons(journal.origin.pid) if self._reasons is not None else None
+        return told or ("exit" if journal.closed_cleanly else "unknown")
+
+    def finish(self) -> None:
+        """Fold and remove the journals that every exporter is done with; they are settled already."""
+        for source in [source for source in self.adopted if source.id in self._reported and source.idle]:
+            try:
+                close_journal(source, self._fold, self._journals)
+            except StoreError as error:
+                log.debug("the counts of %s cannot be folded yet: %s", source.id, error)
+                continue
+            self.adopted.remove(source)
+            self._reported.discard(source.id)
+            self.finished += 1
+            for name, count in source.newly_delivered().items():
+                self.delivered[name] = self.delivered.get(name, 0) + count
+
+    def release(self) -> None:
+        """Leave what is not finished to the next one."""
+        for source in self.adopted:
+            self._journals.release(source.journal)
+        self.adopted.clear()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Claims {len(self.adopted)} in hand · {self.finished} finished · {self.killed} killed requests>"
+        )
+
+
+def close_journal(source: Source, fold: Callable[[str, Checkpoint], object], journals: Journals) -> None:
+    """Everything in it is settled: its counts go to the totals, and its file away."""
+    checkpoint = source.close_accounts()
+    source.journal.settle(checkpoint)
+    fold(source.id, checkpoint)
+    journals.remove(source.journal)

@@ -1,0 +1,281 @@
+"""Frames into requests: what one request left in the journal, brought together under its number.
+
+A frame is never trusted: it is decoded into a typed struct, and whatever that raises costs one frame and a
+count. What is still open is what is in flight; in the journal of a dead worker, what it was killed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from server_tracing.record import (
+    Begin,
+    Carried,
+    End,
+    Head,
+    Kind,
+    Mark,
+    Note,
+    Span,
+    Stack,
+    Vitals,
+)
+from server_tracing.ring import MINIMAL_END
+
+MAX_SPANS = 1000  # of one request; the rest is counted
+MAX_NOTES = 1000
+PINNED_NOWHERE = -1
+
+_begin_text = msgspec.msgpack.Decoder(Begin[str]).decode
+_begin_bytes = msgspec.msgpack.Decoder(Begin[bytes]).decode
+_carried = msgspec.msgpack.Decoder(Carried).decode
+_head = msgspec.msgpack.Decoder(Head).decode
+_end = msgspec.msgpack.Decoder(End).decode
+_span = msgspec.msgpack.Decoder(Span).decode
+_note = msgspec.msgpack.Decoder(Note).decode
+_stack = msgspec.msgpack.Decoder(Stack).decode
+_vitals = msgspec.msgpack.Decoder(Vitals).decode
+_mark = msgspec.msgpack.Decoder(Mark).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Trail:
+    """What one request has left in the journal so far; whole when it has its `end`."""
+
+    __slots__ = (
+        "begin",
+        "end",
+        "first_byte",
+        "kind",
+        "notes",
+        "pin",
+        "position",
+        "spans",
+        "spans_dropped",
+        "stack",
+        "status",
+    )
+
+    def __init__(self, kind: int, begin: Begin[Any], pin: int) -> None:
+        self.kind = kind
+        self.begin = begin
+        self.pin = (
+            pin  # the ring must keep everything from here on, or the request is not whole after a crash
+        )
+        self.end: End | None = None
+        self.position = -1  # of its end
+        self.first_byte = 0
+        self.status = 0
+        self.spans: dict[int, Span] | None = None  # by id: a span may come again, when it ends or is carried
+        self.spans_dropped = 0
+        self.notes: dict[tuple[str, str, str], Note] | None = None
+        self.stack: Stack | None = None
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """The trail so far, as frames to be written once more."""
+        carried = Carried(self.kind, _encode(self.begin), self.first_byte, self.status)
+        again: list[tuple[int, bytes]] = [(Kind.CARRIED, _encode(carried))]
+        again += [(Kind.NOTE, _encode(note)) for note in (self.notes or {}).values()]
+        again += [(Kind.SPAN, _encode(span)) for span in (self.spans or {}).values()]
+        if self.stack is not None:
+            again.append((Kind.STACK, _encode(self.stack)))
+        return again
+
+
+class Loss(NamedTuple):
+    """A request that was begun and of which nothing can be told."""
+
+    reason: str
+
+
+Joined = Trail | Vitals | Mark | Loss | None
+
+
+class Joiner:
+    """The open requests of one journal. Begins before `counted_from` were counted by an earlier reader.
+
+    `adopted` says that the journal's earlier reader is gone, and with it what it knew: then a carried begin
+    opens a request, unless the request's end was found before it.
+    """
+
+    def __init__(self, *, adopted: bool = False, counted_from: int = 0) -> None:
+        self.open: dict[int, Trail] = {}  # ordered by pin
+        self.afloat: dict[int, Trail] = {}  # open too, but in memory alone
+        self.begun = 0
+        self.ended = 0
+        self.garbled = 0
+        self.strangers = 0  # frames of requests that are not open: late spans, mostly
+        self._counted_from = counted_from
+        self._gone: set[int] | None = set() if adopted else None
+        self._moving: dict[int, int] = {}  # carried, and not yet read back -> where its end was found, or -1
+        self._zones: list[tuple[int, int]] = []
+        self._handlers: dict[int, Callable[[int, bytes], Joined]] = {
+            Kind.BEGIN_TEXT: lambda position, payload: self._begin(Kind.BEGIN_TEXT, position, payload),
+            Kind.BEGIN_BYTES: lambda position, payload: self._begin(Kind.BEGIN_BYTES, position, payload),
+            Kind.CARRIED: self._carried,
+            Kind.HEAD: self._head,
+            Kind.END: self._whole_end,
+            Kind.END_MINIMAL: self._minimal_end,
+            Kind.SPAN: self._span,
+            Kind.NOTE: self._note,
+            Kind.STACK: self._stack,
+            Kind.VITALS: lambda position, payload: _vitals(payload),
+            Kind.MARK: lambda position, payload: _mark(payload),
+        }
+
+    @property
+    def in_flight(self) -> int:
+        """Requests begun and not ended."""
+        return len(self.open) + len(self.afloat)
+
+    def feed(self, position: int, kind: int, payload: bytes) -> Joined:
+        """Take one frame; what is complete with it, or None."""
+        try:
+            return self._handlers[kind](position, payload)
+        except Exception:  # noqa: BLE001 - also RecursionError and MemoryError: the bytes may be anybody's
+            self.garbled += 1
+            return None
+
+    def find(self, number: int) -> Trail | None:
+        """An open request."""
+        return self.open.get(number) or self.afloat.get(number)
+
+    # ------------------------------------------------------------ one frame each
+
+    def _begin(self, kind: int, position: int, payload: bytes) -> Joined:
+        if position >= self._counted_from:
+            self.begun += 1
+        try:
+            begin = _begin_text(payload) if kind == Kind.BEGIN_TEXT else _begin_bytes(payload)
+        except Exception:  # noqa: BLE001 - it was begun, so it must be accounted for
+            self.garbled += 1
+            return Loss("garbled")
+        if begin.number in self.open:
+            self.garbled += 1
+            return Loss("garbled")
+        self.open[begin.number] = Trail(kind, begin, position)
+        return None
+
+    def _carried(self, position: int, payload: bytes) -> Joined:
+        carried = _carried(payload)
+        begin = (_begin_bytes if carried.kind == Kind.BEGIN_BYTES else _begin_text)(carried.begin)
+        trail = self.open.pop(begin.number, None)
+        if trail is None and self._gone is not None and begin.number not in self._gone:
+            trail = Trail(carried.kind, begin, position)
+            trail.first_byte, trail.status = carried.first_byte, carried.status
+        end = self._moving.pop(begin.number, -1)
+        if trail is not None:
+            trail.pin = position
+            self.open[begin.number] = trail
+        elif end >= 0:
+            self._zones.append((end, position))
+        return None
+
+    def _head(self, _position: int, payload: bytes) -> Joined:
+        head = _head(payload)
+        trail = self._of(head.number)
+        if trail is not None:
+            trail.first_byte, trail.status = head.first_byte, head.status
+        return None
+
+    def _whole_end(self, position: int, payload: bytes) -> Joined:
+        return self._finish(position, _end(payload))
+
+    def _minimal_end(self, position: int, payload: bytes) -> Joined:
+        number, stop, status, outcome = MINIMAL_END.unpack(payload)
+        return self._finish(position, End(number, stop, outcome, status))
+
+    def _finish(self, position: int, end: End) -> Joined:
+        number = end.number
+        trail = self.open.pop(number, None) or self.afloat.pop(number, None)
+        if self._gone is not None:
+            self._gone.add(number)
+        if self._moving and number in self._moving:
+            self._moving[number] = position
+        if trail is None:
+            self.strangers += 1
+            return None
+        self.ended += 1
+        trail.end = end
+        trail.position = position
+        return trail
+
+    def _span(self, _position: int, payload: bytes) -> Joined:
+        span = _span(payload)
+        trail = self._of(span.number)
+        if trail is not None:
+            if trail.spans is None:
+                trail.spans = {}
+            if span.span_id in trail.spans or len(trail.spans) < MAX_SPANS:
+                trail.spans[span.span_id] = span
+            else:
+                trail.spans_dropped += 1
+        return None
+
+    def _note(self, _position: int, payload: bytes) -> Joined:
+        note = _note(payload)
+        trail = self._of(note.number)
+        if trail is not None:
+            if trail.notes is None:
+                trail.notes = {}
+            place = (note.what, note.namespace, note.key)
+            if place in trail.notes or len(trail.notes) < MAX_NOTES:
+                trail.notes[place] = note
+        return None
+
+    def _stack(self, _position: int, payload: bytes) -> Joined:
+        stack = _stack(payload)
+        trail = self._of(stack.number)
+        if trail is not None:
+            trail.stack = stack
+        return None
+
+    def _of(self, number: int) -> Trail | None:
+        trail = self.find(number)
+        if trail is None:
+            self.strangers += 1
+        return trail
+
+    # ------------------------------------------------------------ what the ring must keep
+
+    def carry(self, trail: Trail) -> list[tuple[int, bytes]]:
+        """The frames that move an open request to the front of the ring; it moves when they are read back."""
+        self._moving[trail.begin.number] = -1
+        return trail.frames()
+
+    def carry_failed(self, trail: Trail) -> None:
+        """They found no room: the request stays where it is."""
+        self._moving.pop(trail.begin.number, None)
+
+    def moving(self, trail: Trail) -> bool:
+        """Has it been carried, and not been read back yet?"""
+        return trail.begin.number in self._moving
+
+    def float_off(self, trail: Trail) -> None:
+        """Keep an open request in memory alone: the ring may forget it."""
+        self.afloat[trail.begin.number] = self.open.pop(trail.begin.number)
+        trail.pin = PINNED_NOWHERE
+
+    def floor(self, position: int) -> int:
+        """How far the tail may go towards `position` without costing an open request.
+
+        Between the end of a request and the copy of its begin that crossed it on the way, the tail may not
+        rest: whoever adopts the journal would find the copy without the end, and call it killed.
+        """
+        for trail in self.open.values():
+            position = min(position, trail.pin)
+            break
+        for end in self._moving.values():
+            if 0 <= end < position:
+                position = end
+        for end, copy in reversed(self._zones):
+            if end < position <= copy:
+                position = end
+        self._zones = [zone for zone in self._zones if zone[1] >= position]
+        return position
+
+    def __repr__(self) -> str:
+        return f"<Joiner {self.in_flight} in flight · {self.ended} ended · {self.garbled} garbled>"

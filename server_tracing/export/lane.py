@@ -1,0 +1,130 @@
+"""A lane: one exporter's share of one journal. What waits for it, in order, and what it has acknowledged.
+
+`acked` moves over whole batches and in order, and the counts move with it, so that a checkpoint is always
+exact: whoever reads the journal after a crash repeats what stands behind `acked`, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from server_tracing.ledger import Tally
+from server_tracing.record import Record, Request
+
+from .batch import Batch
+from .exporter import Traits
+
+
+class Outlet(Protocol):
+    """Where sealed batches go: a sender with a thread of its own, or an exporter that the reader calls."""
+
+    name: str
+    traits: Traits
+
+    def offer(self, batch: Batch) -> None:
+        """Take a batch; it is `done` when it has been dealt with."""
+
+    def stored(self, source: str) -> int:
+        """How far the exporter itself remembers to have stored `source`; 0 if it remembers nothing."""
+
+
+class Lane:
+    """One exporter's share of the journal `source`."""
+
+    def __init__(self, source: str, outlet: Outlet, tally: Tally) -> None:
+        self.source = source
+        self.outlet = outlet
+        self.tally = tally
+        self._traits = outlet.traits
+        self._stored = outlet.stored(source)
+        self._batch: Batch | None = None
+        self._handed_out: deque[Batch] = deque()
+        self._read = tally.acked
+        tally.queued = 0
+
+    @property
+    def idle(self) -> bool:
+        """Has everything that was read been dealt with?"""
+        return self._batch is None and not self._handed_out
+
+    # ------------------------------------------------------------ filling
+
+    def take(self, record: Record, position: int, pin: int, now: float) -> None:
+        """A record whose end stands at `position`, and which needs the ring from `pin` on."""
+        if position < self.tally.acked:
+            return
+        batch = self._filling(pin, now)
+        if type(record) is Request:
+            batch.size += 1
+            self.tally.queued += 1
+            if self._traits.sampled_only and not record.sampled:
+                batch.unsampled += 1
+                return
+        if position >= self._stored:
+            batch.records.append(record)
+        elif type(record) is Request:
+            batch.delivered += 1  # the exporter has it; only the count was lost with the worker
+
+    def lose(self, reason: str, position: int, now: float) -> None:
+        """A request of which there is no record."""
+        if position >= self.tally.acked:
+            batch = self._filling(position, now)
+            batch.size += 1
+            self.tally.queued += 1
+            batch.drop(reason)
+
+    def _filling(self, pin: int, now: float) -> Batch:
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = Batch(self, pin, now)
+        elif pin < batch.floor:
+            batch.floor = pin
+        return batch
+
+    # ------------------------------------------------------------ handing out
+
+    def advance(self, position: int, now: float, *, flush: bool = False) -> None:
+        """Everything before `position` has been read: hand out what is full or has waited long enough."""
+        self._read = position
+        batch = self._batch
+        if batch is None:
+            return
+        if flush or len(batch.records) >= self._traits.max_batch or now - batch.born >= self._traits.max_age:
+            self._batch = None
+            batch.upto = position
+            self._handed_out.append(batch)
+            if batch.records:
+                self.outlet.offer(batch)
+            else:
+                batch.done = True
+
+    def settle(self) -> None:
+        """Count what is done, in order."""
+        while self._handed_out and self._handed_out[0].done:
+            self._count(self._handed_out.popleft())
+        if self.idle:
+            self.tally.acked = max(self.tally.acked, self._read)
+
+    def _count(self, batch: Batch) -> None:
+        tally = self.tally
+        tally.acked = max(tally.acked, batch.upto)
+        tally.queued -= batch.size
+        tally.delivered += batch.delivered
+        tally.unsampled += batch.unsampled
+        tally.spooled += batch.spooled
+        for reason, count in batch.dropped.items():
+            tally.drop(reason, count)
+
+    def floor(self, position: int) -> int:
+        """How far the tail may go towards `position` as far as this exporter is concerned."""
+        position = min(position, self.tally.acked)
+        for batch in self._handed_out:
+            position = min(position, batch.floor)
+        return position if self._batch is None else min(position, self._batch.floor)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Lane {self.source} to {self.outlet.name} · {self.tally.queued} queued ·"
+            f" {self.tally.delivered} delivered · acked {self.tally.acked}>"
+        )

@@ -1,0 +1,209 @@
+"""Puts the exporter's side of a worker together, and that of `server-tracing recover`, which is a worker
+without requests: it has a journal of its own, in which it counts what it delivers of others."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from server_tracing.config import Config, Loaded, destinations
+from server_tracing.identity import anchor, boot_id, new_id
+from server_tracing.journal import Journal
+from server_tracing.journals import Journals
+from server_tracing.ledger import Checkpoint
+from server_tracing.record import Origin
+from server_tracing.sampling import Sampler
+
+from .chores import Carrier, Complaints, Heads, Slot, Vitals
+from .claims import Claims
+from .exporter import Exporter, Setup, traits
+from .inline import Inline
+from .local import LocalExporter, Opener
+from .pace import Pace
+from .reader import Reader, Sink
+from .registry import create
+from .sender import Sender
+from .shape import Shaper
+from .source import Source
+from .spool import Spool
+from .vitals import Gauge
+
+RECOVER_JOURNAL = 64 << 10
+RECOVER_WAIT = 30.0  # seconds without progress after which `recover` gives up on a backend
+
+
+class Pipeline:
+    """A worker's exporter side, running."""
+
+    def __init__(self, reader: Reader, sinks: Sequence[Sink]) -> None:
+        self._reader = reader
+        self._sinks = sinks
+
+    def wake(self) -> None:
+        """Have the reader look now."""
+        self._reader.ring()
+
+    def stop(self, seconds: float = 2.0) -> bool:
+        """Deliver what can be delivered in `seconds`; what is left waits for the next start. All done?"""
+        return self._reader.stop(seconds)
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self._reader!r} · {', '.join(map(repr, self._sinks))}>"
+
+
+class Summary(NamedTuple):
+    """What a recovery came to."""
+
+    journals: int  # read to their end, counted and removed
+    requests: dict[str, int]  # delivered, by exporter
+    killed: int  # requests that were in flight in them
+    spooled: dict[str, int]  # still waiting on disk, by exporter
+    left: int  # journals that could not be finished now
+    troubles: dict[str, str]  # what an exporter says is wrong
+
+
+def start(
+    loaded: Loaded,
+    journal: Journal,
+    journals: Journals,
+    *,
+    open_slots: Callable[[], Iterable[Slot]] = tuple,
+    reasons: Callable[[int], str | None] | None = None,
+    trusted_proxies: str | Iterable[str] = (),
+    timeout: float | None = None,
+    exporters: Sequence[Exporter] | None = None,
+) -> Pipeline:
+    """Begin to export what this worker's journal gets, and what dead workers left."""
+    reader, sinks = _assemble(
+        loaded.config, journal, journals, open_slots, reasons, trusted_proxies, exporters
+    )
+    reader.start()
+    return Pipeline(reader, sinks)
+
+
+def _assemble(
+    config: Config,
+    journal: Journal,
+    journals: Journals,
+    open_slots: Callable[[], Iterable[Slot]],
+    reasons: Callable[[int], str | None] | None,
+    trusted_proxies: str | Iterable[str],
+    exporters: Sequence[Exporter] | None,
+    *,
+    any_destination: bool = False,
+) -> tuple[Reader, Sequence[Sink]]:
+    proxies = _words(trusted_proxies)
+    sampler, pace = Sampler(config.sampling), Pace()
+    made = make_exporters(config, journal.origin.service) if exporters is None else exporters
+    sinks = [_sink(exporter, config, journal) for exporter in made]
+
+    def open_source(found: Journal) -> Source:
+        source = Source(found, sinks, Shaper(config, found.origin, proxies), sampler, pace)
+        for sink in sinks:
+            if sink.spool is not None:
+                source.adopt_spool(sink, sink.spool)
+        return source
+
+    fold = _fold(config, made)
+    home = open_source(journal)
+    claims = Claims(journals, open_source, fold, reasons, any_destination=any_destination)
+    chores = (
+        Heads(journal, home.joiner, open_slots, pace),
+        Carrier(journal, home.joiner),
+        Vitals(journal, home.joiner, Gauge()),
+        Complaints(sinks),
+    )
+    return Reader(home, sinks, claims, journals, fold, chores=chores), sinks
+
+
+def make_exporters(config: Config, service: str) -> list[Exporter]:
+    """The exporters that the settings name."""
+    exporters = []
+    for name in config.exporters:
+        setup = Setup(config, dict(config.options.get(name, {})), service, config.state_dir)
+        exporters.append(create(name, setup))
+    return exporters
+
+
+def _sink(exporter: Exporter, config: Config, journal: Journal) -> Sink:
+    wanted = traits(exporter)
+    if not wanted.blocking:
+        return Inline(exporter)
+    label = "".join(letter if letter.isalnum() else "_" for letter in exporter.name)
+    folder = os.path.join(config.state_dir, "spool", f"{label}-{journal.origin.destinations or 'any'}")
+    spool = Spool(folder, journal.origin.id, size=wanted.spool_size, age=wanted.spool_age)
+    return Sender(exporter, spool)
+
+
+def _fold(config: Config, exporters: Sequence[Exporter]) -> Callable[[str, Checkpoint], object]:
+    """What adds a finished journal's counts to the totals in the local store, also where nothing else is
+    stored locally."""
+    local = next((exporter for exporter in exporters if isinstance(exporter, LocalExporter)), None)
+    opener = local.opener if local is not None else Opener(config)
+    return lambda source, checkpoint: opener.store.fold(source, checkpoint)
+
+
+def _words(proxies: str | Iterable[str]) -> tuple[str, ...]:
+    if isinstance(proxies, str):
+        proxies = proxies.split(",")
+    return tuple(proxy.strip() for proxy in proxies if proxy.strip())
+
+
+# ---------------------------------------------------------------- recovery
+
+
+def recover(
+    loaded: Loaded,
+    *,
+    reasons: Callable[[int], str | None] | None = None,
+    exporters: Sequence[Exporter] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Summary:
+    """Deliver, with today's settings, everything that dead workers left in this state directory."""
+    config = loaded.config
+    service = config.service or "recover"
+    journals = Journals(
+        config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
+    )
+    journals.sweep()
+    journal = journals.create(_origin(journals), RECOVER_JOURNAL)
+    reader, sinks = _assemble(config, journal, journals, tuple, reasons, (), exporters, any_destination=True)
+    return _work_off(reader, sinks, clock, sleep)
+
+
+def _work_off(
+    reader: Reader, sinks: Sequence[Sink], clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Summary:
+    before, since = None, clock()
+    while clock() - since < RECOVER_WAIT:
+        reader.wake()
+        state = (reader.claims.finished, reader.delivered, reader.waiting())
+        if reader.claims.found_nothing and not reader.claims.adopted and not any(reader.waiting().values()):
+            break
+        if state != before:
+            before, since = state, clock()
+        sleep(0.05)
+    claims = reader.claims
+    left, waiting, delivered = len(claims.adopted), reader.waiting(), reader.delivered
+    troubles = {sink.name: sink.trouble for sink in sinks if sink.trouble}
+    reader.finish(2.0)
+    return Summary(claims.finished, delivered, claims.killed, waiting, left, troubles)
+
+
+def _origin(journals: Journals) -> Origin:
+    wall, monotonic = anchor()
+    return Origin(
+        id=new_id(),
+        seed=os.urandom(16),
+        pid=os.getpid(),
+        service=journals.service,
+        destinations=journals.destinations,
+        state_dir=journals.state_dir,
+        server="recover",
+        wall=wall,
+        monotonic=monotonic,
+        boot=boot_id(),
+    )

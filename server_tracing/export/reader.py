@@ -1,0 +1,232 @@
+"""The reader: one thread per worker that wakes often, does a little, and sleeps for real.
+
+    read -> join -> shape -> decide -> lanes -> outlets -> settle
+
+Only what every exporter has acknowledged, or a spool holds, is released from the journal. The reader waits
+for nobody: what may block has a sender of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from server_tracing import unpatched
+from server_tracing.journals import Journals
+from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.store import StoreError
+
+from .claims import Claims, close_journal
+from .lane import Outlet
+from .signals import Bell
+from .source import Source, book
+from .spool import Spool
+
+WAKE_EVERY = (0.05, 0.1)  # seconds, drawn anew each time, so that workers do not wake in step
+SENDERS_SHARE = 0.6  # of the time a shutdown may take; the rest is for spooling and settling
+SLICES = 64  # in one go; then the chores have their turn
+log = logging.getLogger("server_tracing.export")
+
+
+class Sink(Outlet, Protocol):
+    """What the reader needs of an outlet."""
+
+    spool: Spool | None
+    trouble: str  # what went wrong last, while it does
+
+    def relieve(self, *, pressed: bool) -> None:
+        """Let no batch keep the journal waiting."""
+
+    def written(self) -> list[str]:
+        """Spool files to publish once the journals are settled."""
+
+    def halt(self) -> None:
+        """Deliver what is in memory, then be done."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is done, `seconds` at most; is it?"""
+
+    def close(self) -> None:
+        """Let go of what the exporter holds open."""
+
+
+class Reader:
+    """Everything between the journals and the outlets. All of it runs in one thread."""
+
+    def __init__(
+        self,
+        home: Source,
+        sinks: Sequence[Sink],
+        claims: Claims,
+        journals: Journals,
+        fold: Callable[[str, Checkpoint], object],
+        *,
+        chores: Sequence[Callable[[float], None]] = (),
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.home = home
+        self.claims = claims
+        self._sinks = sinks
+        self._journals = journals
+        self._fold = fold
+        self._chores = chores
+        self._clock = clock
+        self._draw = draw
+        self._bell = Bell()
+        self._over = Bell()
+        self._pid = 0
+        self._stopping = False
+        self._deadline = 0.0
+        self.faults = 0  # wakes that ended in an exception: bugs of ours
+
+    # ------------------------------------------------------------ its life
+
+    def start(self, start_thread: Callable[[Callable[[], None]], object] = unpatched.start_thread) -> None:
+        """Begin, in the process that serves."""
+        self._pid = os.getpid()
+        start_thread(self._run)
+
+    def ring(self) -> None:
+        """Wake now rather than soon."""
+        self._bell.ring()
+
+    def stop(self, seconds: float) -> bool:
+        """Deliver what can be delivered in `seconds`, settle, and end; was everything done in time?"""
+        if self._pid != os.getpid():
+            return True
+        self._deadline = self._clock() + seconds
+        self._stopping = True
+        self._bell.ring()
+        return self._over.wait(seconds)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._guarded(self.wake)
+                self._bell.wait(self._draw(*WAKE_EVERY))
+            self._guarded(self._finish)
+        finally:
+            self._over.ring()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            self.faults += 1
+            if self.faults in (1, 10, 100):
+                log.exception("a fault in the exporter's reader (%d so far)", self.faults)
+
+    # ------------------------------------------------------------ one wake
+
+    def wake(self) -> None:
+        """Read everything new, hand it on, settle."""
+        now = self._clock()
+        self.home.journal.beat(time.monotonic_ns())
+        self._read(now)
+        self.claims.look(now)
+        self.claims.work(now)
+        for chore in self._chores:
+            chore(now)
+        self._turn_over()
+        self.claims.finish()
+
+    def _read(self, now: float) -> None:
+        settled = self.home.position
+        for _ in range(SLICES):
+            if not self.home.read(now):
+                break
+            if self.home.position - settled > self.home.journal.size // 8:
+                self._turn_over()
+                settled = self.home.position
+
+    def _turn_over(self) -> None:
+        """Let outlets let go of what they hold too long, count what became of it, release its room."""
+        pressed = self.home.position - self.home.journal.tail > self.home.journal.size // 2
+        for sink in self._sinks:
+            sink.relieve(pressed=pressed)
+        self._settle()
+
+    def _settle(self) -> None:
+        closed = [(sink, closing) for sink in self._sinks if sink.spool for closing in sink.spool.collect()]
+        for sink, closing in closed:
+            book(self._tally(sink), closing)
+        written = [part for sink in self._sinks for part in sink.written()]
+        for source in self._sources():
+            source.settle()
+        # A kill before this point repeats these batches from the journal; one after it, from the spool.
+        for part in written:
+            Spool.publish(part)
+        for _, closing in closed:
+            closing.remove()
+
+    def _tally(self, sink: Sink) -> Tally:
+        return next(lane.tally for lane in self.home.lanes if lane.outlet is sink)
+
+    def _sources(self) -> Iterator[Source]:
+        yield self.home
+        yield from self.claims.sources
+
+    # ------------------------------------------------------------ what it has come to
+
+    @property
+    def delivered(self) -> dict[str, int]:
+        """Requests delivered from every journal this reader has had, by exporter."""
+        return {
+            sink.name: self.claims.delivered.get(sink.name, 0) + self._tally(sink).delivered
+            for sink in self._sinks
+        }
+
+    def waiting(self) -> dict[str, int]:
+        """Requests on disk, by exporter."""
+        return {sink.name: sink.spool.waiting() for sink in self._sinks if sink.spool is not None}
+
+    # ------------------------------------------------------------ the end
+
+    def finish(self, seconds: float) -> None:
+        """As `stop`, in the calling thread: for a reader that was never started."""
+        self._deadline = self._clock() + seconds
+        self._guarded(self._finish)
+
+    def _finish(self) -> None:
+        """Read the rest, give the backends what time there is, spool what is left, leave in order."""
+        while self.home.read(self._clock()):
+            pass
+        self.home.flush(self._clock())
+        self._settle()
+        self._send_the_rest()
+        self._settle()
+        self.claims.finish()
+        self.claims.release()
+        self._leave()
+        for sink in self._sinks:
+            sink.close()
+
+    def _send_the_rest(self) -> None:
+        for sink in self._sinks:
+            sink.halt()
+        now = self._clock()
+        until = now + (self._deadline - now) * SENDERS_SHARE
+        for sink in self._sinks:
+            sink.wait(until - self._clock())
+        for sink in self._sinks:
+            sink.relieve(pressed=True)
+
+    def _leave(self) -> None:
+        """Fold our own journal if nothing is left in it; else leave it to whoever claims it."""
+        if self.home.idle and not self.home.joiner.in_flight:
+            try:
+                close_journal(self.home, self._fold, self._journals)
+                return
+            except StoreError as error:
+                log.debug("the counts of this worker are folded by the next one: %s", error)
+        self._journals.release(self.home.journal)
+
+    def __repr__(self) -> str:
+        state = "stopping" if self._stopping else "running" if self._pid else "not started"
+        flying = self.home.joiner.in_flight
+        return f"<Reader {state} · {flying} in flight · {self.claims!r} · {self.faults} faults>"

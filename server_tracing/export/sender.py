@@ -1,0 +1,244 @@
+"""The way to a backend that may make us wait: one thread, a queue in memory, and behind it a spool on disk.
+
+The thread is born when the first batch comes. It delivers in order, backs off when the backend fails, and
+turns to the spool when nothing newer waits. The reader never waits for it: what has been here for longer
+than PATIENCE, or is in the way of the journal, it takes back and spools, also out of a hand that hangs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from server_tracing import unpatched
+
+from .batch import Batch, Parcel
+from .delivery import BackOff, Verdict, attempt
+from .exporter import Exporter, close_exporter, traits
+from .signals import Bell
+from .spool import Claimed, Spool
+
+PATIENCE = 3.0  # seconds a batch may keep its room in the journal
+MAX_HELD = 2000  # records in memory; the oldest go to disk first
+IDLE = 5.0  # seconds between looks at a spool that other workers fill too
+
+
+class Sender:
+    """Batches for one backend. The public methods are the reader's, `_run` and below its own thread's.
+
+    Shared, and changed under `_lock`: `_queue`, `_hand`, `_taken_back`, `_late`, and what became of a batch.
+    """
+
+    def __init__(
+        self,
+        exporter: Exporter,
+        spool: Spool,
+        *,
+        clock: Callable[[], float] = monotonic,
+        back_off: BackOff | None = None,
+        start_thread: Callable[[Callable[[], None]], object] = unpatched.start_thread,
+    ) -> None:
+        self.name = exporter.name
+        self.traits = traits(exporter)
+        self.exporter = exporter
+        self.spool: Spool | None = spool
+        self._spool = spool
+        self.trouble = ""
+        self._clock = clock
+        self._back_off = back_off or BackOff()
+        self._start_thread = start_thread
+        self._lock = unpatched.lock()
+        self._bell = Bell()
+        self._over = Bell()
+        self._queue: deque[Batch] = deque()
+        self._hand: Batch | None = None
+        self._taken_back = False  # the batch in hand was spooled meanwhile: its outcome counts no more
+        self._written: list[str] = []  # parts to be published when the journals know of them
+        self._late: list[str] = []
+        self._file: Claimed | None = None  # the spool file in hand
+        self._parcel = Parcel()
+        self._not_before = 0.0
+        self._look_again = 0.0
+        self._pid = 0  # of the process that started the thread
+        self._stopping = False
+        self._ended = False
+
+    def stored(self, source: str) -> int:
+        """A backend remembers nothing for us."""
+        return 0
+
+    # ------------------------------------------------------------ the reader's side
+
+    def offer(self, batch: Batch) -> None:
+        """Take a batch, to be delivered soon."""
+        with self._lock:
+            self._queue.append(batch)
+        self.start()
+        self._bell.ring()
+
+    def start(self) -> None:
+        """Have the thread running, if it is not."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._start_thread(self._run)
+
+    def relieve(self, *, pressed: bool) -> None:
+        """Spool what has waited too long, or everything when the journal needs its room back."""
+        taken = self._take_back(pressed)
+        for batch in taken:
+            self._to_disk(batch)
+        if taken:
+            self._spool.trim()
+        if self._pid != os.getpid() and self._clock() >= self._look_again:
+            self._look_again = self._clock() + IDLE
+            if self._spool.waiting():  # left behind by an earlier start
+                self.start()
+
+    def _take_back(self, everything: bool) -> list[Batch]:
+        with self._lock:
+            before = self._clock() - PATIENCE
+            held = [self._hand] if self._hand is not None and not self._taken_back else []
+            excess = sum(len(batch.records) for batch in [*held, *self._queue]) - MAX_HELD
+            taken: list[Batch] = []
+            for batch in [*held, *self._queue]:
+                if not everything and batch.born >= before and excess <= 0:
+                    break
+                excess -= len(batch.records)
+                taken.append(batch)
+            for batch in taken:
+                if batch is self._hand:
+                    self._taken_back = True
+                else:
+                    self._queue.popleft()
+            return taken
+
+    def _to_disk(self, batch: Batch) -> None:
+        if not self.traits.spool_size:
+            batch.drop_rest("backlog")
+            return
+        try:
+            file = self._spool.write(batch.records, batch.lane.source, batch.upto)
+        except OSError as error:
+            self.trouble = f"cannot spool: {error}"
+            batch.drop_rest("spool_failed")
+        else:
+            self._written.append(file)
+            batch.spool_rest(file)
+
+    def written(self) -> list[str]:
+        """Spool files to publish once the journals are settled."""
+        written, self._written = self._written, []
+        return written
+
+    def halt(self) -> None:
+        """Send what is in memory, once, and end."""
+        self._stopping = True
+        self._bell.ring()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the thread to end, `seconds` at most; has it?"""
+        return self._pid != os.getpid() or self._over.wait(seconds)
+
+    def close(self) -> None:
+        """Let go of what the exporter holds open, if its thread is not still using it."""
+        if self._pid != os.getpid() or self._ended:
+            close_exporter(self.exporter)
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        while True:
+            wait = self._step()
+            if self._stopping and (wait > 0 or not self._queue):
+                break
+            if wait > 0:
+                self._bell.wait(wait)
+        if self._file is not None:
+            self._spool.give_up(self._file)
+        self._ended = True
+        self._over.ring()
+
+    def _step(self) -> float:
+        """Do one thing; how many seconds until there is another."""
+        now = self._clock()
+        if now < self._not_before:
+            return self._not_before - now
+        batch = self._pick_up()
+        if batch is not None:
+            return self._put_down(batch, attempt(self.exporter.export, batch.records))
+        if self._stopping or now < self._look_again:
+            return max(self._look_again - now, 0.01)
+        self._close_late()
+        return self._send_spooled()
+
+    def _pick_up(self) -> Batch | None:
+        with self._lock:
+            self._hand = self._queue.popleft() if self._queue else None
+            self._taken_back = False
+            return self._hand
+
+    def _put_down(self, batch: Batch, verdict: Verdict) -> float:
+        with self._lock:
+            if not self._taken_back:
+                batch.book(verdict)
+                if not batch.done:
+                    self._queue.appendleft(batch)
+            elif verdict.error is None and batch.file:
+                self._late.append(batch.file)
+            self._hand = None
+        return self._mind(verdict)
+
+    def _mind(self, verdict: Verdict) -> float:
+        """Remember how the backend is; how long to leave it alone."""
+        if verdict.error is None:
+            self._back_off.succeeded()
+            self.trouble = ""
+            self._look_again = 0.0
+            return 0.0
+        self.trouble = str(verdict.error)
+        wait = self._back_off.failed(verdict.error.retry_after)
+        self._not_before = self._clock() + wait
+        return wait
+
+    def _close_late(self) -> None:
+        """What the backend took after all, when it had been spooled already, need not be sent again."""
+        while self._late:
+            claimed = self._spool.claim_written(self._late.pop())
+            if claimed is not None:
+                self._spool.close(claimed, claimed.name.requests, {})
+
+    def _send_spooled(self) -> float:
+        if self._file is None:
+            self._file = self._spool.claim()
+            if self._file is None:
+                self._look_again = self._clock() + IDLE
+                return IDLE
+            stale = self._spool.is_stale(self._file)
+            self._parcel = Parcel(() if stale else self._spool.read(self._file))
+            if stale:
+                self._parcel.drop("too_old", self._file.name.requests)
+        return self._send_parcel(self._file, self._parcel) if self._parcel.records else self._close_file()
+
+    def _send_parcel(self, file: Claimed, parcel: Parcel) -> float:
+        verdict = attempt(self.exporter.export, parcel.records)
+        parcel.book(verdict)
+        wait = self._mind(verdict)
+        if parcel.done:
+            self._close_file()
+        elif not (parcel.delivered or parcel.dropped or parcel.failures):
+            self._spool.give_up(file)  # another worker may be luckier
+            self._file = None
+        return wait
+
+    def _close_file(self) -> float:
+        if self._file is not None:
+            self._spool.close(self._file, self._parcel.delivered, self._parcel.dropped)
+            self._file = None
+        return 0.0
+
+    def __repr__(self) -> str:
+        held = sum(len(batch.records) for batch in self._queue)
+        state = f"failing: {self.trouble}" if self.trouble else "healthy"
+        return f"<Sender {self.name} · {held} records held · {state}>"

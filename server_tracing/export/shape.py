@@ -1,0 +1,215 @@
+"""From what the frames say to what people read: one joined request becomes one `Request`.
+
+Here everything happens that the request itself did not wait for: ids, wall times, the caller's context, the
+client's address, redaction, names. Pure, but for the source lines of a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from server_tracing import identity
+from server_tracing.config import Config
+from server_tracing.forwarding import Trusted, client, queue_time
+from server_tracing.naming import Excluder, Namer, routeless_name
+from server_tracing.propagation import NAMES as CONTEXT_NAMES
+from server_tracing.propagation import believed, extract
+from server_tracing.record import (
+    Begin,
+    End,
+    Event,
+    FinishedSpan,
+    Mark,
+    Note,
+    Origin,
+    Outcome,
+    Request,
+    Span,
+    Vitals,
+    WorkerVitals,
+)
+from server_tracing.redact import Redactor
+
+from .join import Trail
+from .stacks import exception_info, stack_text
+from .texts import Headers, split_target, text, text_headers
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+_TELLING = CONTEXT_NAMES | {"x-request-start", "x-queue-start"}  # only of senders that are believed
+
+
+class Shaper:
+    """Shapes what one worker left; `origin` says how to read its stamps and which ids its requests have."""
+
+    def __init__(self, config: Config, origin: Origin, trusted_proxies: Sequence[str] = ()) -> None:
+        proxies = config.capture.trusted_proxies
+        self._trusted = Trusted(trusted_proxies if proxies is None else proxies)
+        self._origin = origin
+        self._offset = origin.wall - origin.monotonic
+        self._propagation = config.propagation
+        self._trust_context = config.trust_context
+        self._redactor = Redactor(config.capture)
+        self._namer = Namer(config, origin.service)
+        self._excluder = Excluder(config.exclude)
+        self._server = origin.server or None
+        self._worker_class = origin.worker_class or None
+        self.vitals_seen: WorkerVitals | None = None  # the last, for requests that died with their worker
+
+    def when(self, stamp: int) -> datetime:
+        """The wall time of a stamp of this worker's monotonic clock."""
+        return _EPOCH + timedelta(microseconds=(stamp + self._offset) // 1000)
+
+    # ------------------------------------------------------------ a request
+
+    def request(self, trail: Trail) -> Request | None:
+        """The record of a trail that has its end; None where the settings exclude it."""
+        begin, end = trail.begin, trail.end
+        assert end is not None
+        headers = text_headers(begin.headers)
+        named = dict(headers)
+        host, path, query = split_target(text(begin.target), named.get("host"))
+        if self._excluder.excluded(begin.method, path, query, host or ""):
+            return None
+        request = self._record(begin, end, host, path)
+        request.query = self._redactor.query(query) if query else None
+        request.user_agent = named.get("user-agent")
+        request.headers = self._redactor.headers(headers)
+        self._place(request, begin, headers, named)
+        _measure(request, begin, end, trail)
+        self._explain(request, end, trail)
+        if request.route is None and path:
+            request.route = end.route or routeless_name(path)
+        return request
+
+    def _record(self, begin: Begin[Any], end: End, host: str | None, path: str) -> Request:
+        return Request(
+            trace_id="",
+            span_id="",
+            service=self._namer.service(host),
+            method=begin.method or None,
+            scheme=begin.scheme or None,
+            http_version=begin.version or None,
+            host=host or None,
+            path=path or None,
+            outcome=_OUTCOMES[end.outcome],
+            reason=end.reason or None,
+            start=self.when(begin.start),
+            duration_ms=max(0, end.stop - begin.start) / 1e6,
+            server=self._server,
+            worker_pid=self._origin.pid,
+            worker_class=self._worker_class,
+            event_stream=end.event_stream,
+        )
+
+    def _place(self, request: Request, begin: Begin[Any], headers: Headers, named: dict[str, str]) -> None:
+        """Where it belongs: its trace, its caller, its client."""
+        trace_id, span_id = identity.derive(self._origin, begin.number, begin.start)
+        request.client_ip, request.forwarded = client(begin.client, headers, self._trusted)
+        request.client_ip = request.client_ip or None
+        peer_trusted = self._trust_context != "always" and begin.client in self._trusted
+        if not _TELLING.isdisjoint(named) and believed(self._trust_context, peer_trusted):
+            request.queue_ms = queue_time(headers, begin.start + self._offset)
+            context = extract(headers, self._propagation)
+            if context.trace_id is not None:
+                trace_id = context.trace_id
+                request.parent_id = f"{context.parent_id:016x}" if context.parent_id else None
+                request.tracestate = context.tracestate
+                request.xray_extra = context.xray_extra
+            request.parent_sampled = context.sampled
+        request.trace_id = f"{trace_id:032x}"
+        request.span_id = f"{span_id:016x}"
+
+    def _explain(self, request: Request, end: End, trail: Trail) -> None:
+        """What went wrong, and what the application said."""
+        if end.fault is not None:
+            request.exception = exception_info(end.fault, self._redactor)
+        if trail.stack is not None:
+            request.stack = stack_text(trail.stack.frames)
+        for note in (trail.notes or {}).values():
+            _note(request, note)
+        for span in (trail.spans or {}).values():
+            request.spans.append(self._span(request, span))
+        request.spans_dropped = trail.spans_dropped
+        if end.outcome == Outcome.KILLED:
+            request.vitals = self.vitals_seen
+
+    def _span(self, request: Request, span: Span) -> FinishedSpan:
+        return FinishedSpan(
+            span_id=f"{span.span_id:016x}",
+            parent_id=f"{span.parent_id:016x}" if span.parent_id else request.span_id,
+            name=span.name,
+            kind=span.kind,
+            start=self.when(span.start),
+            duration_ms=max(0, span.stop - span.start) / 1e6 if span.stop else None,
+            annotations=span.annotations,
+            metadata=span.metadata,
+            exception=None if span.fault is None else exception_info(span.fault, self._redactor),
+        )
+
+    # ------------------------------------------------------------ the worker itself
+
+    def vitals(self, vitals: Vitals) -> WorkerVitals:
+        """How the worker was; remembered for the requests it may die with."""
+        self.vitals_seen = WorkerVitals(
+            time=self.when(vitals.stamp),
+            service=self._origin.service,
+            worker_pid=self._origin.pid,
+            worker_class=self._origin.worker_class,
+            host=self._origin.host,
+            rss_bytes=vitals.rss,
+            cpu_percent=vitals.cpu,
+            threads=vitals.threads,
+            open_files=vitals.files,
+            in_flight=vitals.in_flight,
+            served=vitals.served,
+            accept_queue=_known(vitals.accept_queue),
+            machine_cpu_percent=None if vitals.machine_cpu < 0 else vitals.machine_cpu,
+            available_bytes=_known(vitals.available),
+        )
+        return self.vitals_seen
+
+    def event(self, mark: Mark) -> Event:
+        """Something that happened to the worker."""
+        return Event(
+            time=self.when(mark.stamp),
+            service=self._origin.service,
+            worker_pid=self._origin.pid,
+            what=mark.what,
+            detail=self._redactor.message(mark.detail),
+            worker_class=self._origin.worker_class,
+            exception=None if mark.fault is None else exception_info(mark.fault, self._redactor),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Shaper of {self._origin.id} pid {self._origin.pid}>"
+
+
+def _measure(request: Request, begin: Begin[Any], end: End, trail: Trail) -> None:
+    request.status = end.status or trail.status or None
+    first_byte = end.first_byte or trail.first_byte
+    if first_byte:
+        request.ttfb_ms = max(0, first_byte - begin.start) / 1e6
+    if end.cpu >= 0:
+        request.cpu_ms = end.cpu / 1e6
+    request.response_bytes = _known(end.response_bytes)
+    request.request_bytes = _known(end.request_bytes)
+    request.close_code = _known(end.close_code)
+    request.messages_in = _known(end.messages_in)
+    request.messages_out = _known(end.messages_out)
+
+
+def _known(number: int) -> int | None:
+    return None if number < 0 else number
+
+
+def _note(request: Request, note: Note) -> None:
+    value = note.value
+    if note.what == "annotation" and isinstance(value, (str, int, float)):
+        request.annotations[note.key] = value
+    elif note.what == "metadata":
+        request.metadata.setdefault(note.namespace or "default", {})[note.key] = value
+    elif note.what in ("user", "name", "route") and isinstance(value, str):
+        setattr(request, note.what, value)

@@ -1,0 +1,229 @@
+"""A source: one journal being read, this worker's own or one of a worker that is gone.
+
+Frames are joined, shaped, decided on and handed to the lanes; the checkpoint says at any time how far that
+went. The tail never passes what a crash would cost: an open request, or a record not acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server_tracing.journal import Journal
+from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.record import End, Outcome, Record, Vitals
+from server_tracing.sampling import Sampler
+
+from .join import Joiner, Loss, Trail
+from .lane import Lane, Outlet
+from .pace import Pace
+from .shape import Shaper
+from .spool import Closed, Spool
+
+SLICE = 64  # frames
+
+
+class Source:
+    """One journal on its way to every outlet. Touched by the reader's thread alone."""
+
+    def __init__(
+        self, journal: Journal, outlets: Sequence[Outlet], shaper: Shaper, sampler: Sampler, pace: Pace
+    ) -> None:
+        checkpoint = journal.checkpoint()
+        self.id = journal.origin.id
+        self.journal = journal
+        self.position = checkpoint.tail
+        self.joiner = Joiner(adopted=not journal.live, counted_from=checkpoint.read)
+        self._read_before = checkpoint.read
+        self._end = 0  # behind the last request that was reported as killed
+        self._seen_before = checkpoint.seen - checkpoint.lost
+        self._excluded = checkpoint.excluded
+        self._garbled_before = checkpoint.garbled
+        self._tallies = checkpoint.exporters
+        self._last_vitals = checkpoint.vitals
+        self.lanes = [Lane(self.id, outlet, checkpoint.tally(outlet.name)) for outlet in outlets]
+        self._delivered_before = {lane.outlet.name: lane.tally.delivered for lane in self.lanes}
+        self._shaper = shaper
+        self._sampler = sampler
+        self._pace = pace
+        self._tail = checkpoint.tail
+        if checkpoint.vitals is not None:
+            shaper.vitals(checkpoint.vitals)
+
+    def adopt_spool(self, outlet: Outlet, spool: Spool) -> None:
+        """Take over what a dead worker left half-done in a spool."""
+        if self.journal.live:
+            return
+        lane = next(lane for lane in self.lanes if lane.outlet is outlet)
+        closed = spool.adopt(self.id, lane.tally.acked, lane.tally.closed)
+        for closing in closed:
+            book(lane.tally, closing)
+        if closed:
+            self.journal.settle(self.checkpoint())
+        for closing in closed:
+            closing.remove()
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, now: float) -> int:
+        """Take one slice of frames; how many there were."""
+        frames, position = self.journal.read(self.position, SLICE)
+        for frame in frames:
+            self._take(frame.position, frame.kind, frame.payload, now)
+            self._pace.breathe()
+        self.position = position
+        for lane in self.lanes:
+            lane.advance(position, now)
+        return len(frames)
+
+    def _take(self, position: int, kind: int, payload: bytes, now: float) -> None:
+        joined = self.joiner.feed(position, kind, payload)
+        if joined is None:
+            return
+        if type(joined) is Trail:
+            self._finish(joined, now)
+        elif type(joined) is Loss:
+            self._lose(joined.reason, position, now)
+        else:
+            self._tell(joined, position, now)
+
+    def _finish(self, trail: Trail, now: float) -> None:
+        try:
+            request = self._shaper.request(trail)
+            if request is not None:
+                self._sampler.decide(request, int(request.trace_id, 16), _told(trail))
+        except Exception:  # noqa: BLE001 - whatever a frame may hold, it costs one record and a count
+            self._lose("garbled", trail.position, now)
+            return
+        if request is None:
+            if trail.position >= self._read_before:
+                self._excluded += 1
+            return
+        self._hand_on(request, trail.position, trail.pin, now)
+
+    def _tell(self, joined: object, position: int, now: float) -> None:
+        try:
+            record: Record
+            if type(joined) is Vitals:
+                self._last_vitals = joined
+                record = self._shaper.vitals(joined)
+            else:
+                record = self._shaper.event(joined)  # type: ignore[arg-type]
+        except Exception:  # noqa: BLE001 - as above
+            self.joiner.garbled += 1
+            return
+        self._hand_on(record, position, position, now)
+
+    def _hand_on(self, record: Record, position: int, pin: int, now: float) -> None:
+        if pin < 0:  # begun in memory alone: the ring cannot give it back anyway
+            pin = position
+        for lane in self.lanes:
+            lane.take(record, position, pin, now)
+
+    def _lose(self, reason: str, position: int, now: float) -> None:
+        for lane in self.lanes:
+            lane.lose(reason, position, now)
+
+    # ------------------------------------------------------------ the end of a dead worker's journal
+
+    def report_killed(self, reason: str, now: float) -> None:
+        """Everything is read and the worker is gone: what is open now was killed with it.
+
+        Their ends stand nowhere; they are given the positions behind the last frame, in the order of their
+        numbers, so that whoever has to repeat this after another crash counts the same ones the same way.
+        """
+        trails = sorted([*self.joiner.open.values(), *self.joiner.afloat.values()], key=_number)
+        self.joiner.open.clear()
+        self.joiner.afloat.clear()
+        for offset, trail in enumerate(trails):
+            trail.position = self.position + offset
+            trail.end = End(trail.begin.number, self._last_sign(trail), Outcome.KILLED, reason=reason)
+            self._finish(trail, now)
+        self._end = self.position + len(trails)
+        self.flush(now)
+
+    def _last_sign(self, trail: Trail) -> int:
+        stamps = [self.journal.heartbeat, trail.begin.start, trail.first_byte]
+        if trail.stack is not None:
+            stamps.append(trail.stack.stamp)
+        return max(stamps)
+
+    def flush(self, now: float) -> None:
+        """Hand out everything that was read, full batch or not."""
+        for lane in self.lanes:
+            lane.advance(max(self.position, self._end), now, flush=True)
+
+    def newly_delivered(self) -> dict[str, int]:
+        """Requests that were delivered since this source was opened, by exporter."""
+        before = self._delivered_before
+        return {lane.outlet.name: lane.tally.delivered - before[lane.outlet.name] for lane in self.lanes}
+
+    @property
+    def idle(self) -> bool:
+        """Has every exporter dealt with everything that was read?"""
+        return all(lane.idle for lane in self.lanes)
+
+    # ------------------------------------------------------------ settling
+
+    def settle(self) -> None:
+        """Let the journal know how far every exporter is."""
+        for lane in self.lanes:
+            lane.settle()
+        self.journal.settle(self.checkpoint())
+
+    def checkpoint(self) -> Checkpoint:
+        """Positions and counts that belong together, as of now."""
+        lost = self.journal.lost
+        for tally in self._tallies.values():
+            if lost:
+                tally.dropped["full"] = lost
+        floor = self.joiner.floor(self.position)
+        for lane in self.lanes:
+            floor = lane.floor(floor)
+        self._tail = max(self._tail, floor)
+        return Checkpoint(
+            tail=self._tail,
+            read=max(self.position, self._end, self._read_before),
+            seen=self._seen_before + self.joiner.begun + lost,
+            lost=lost,
+            in_flight=self.joiner.in_flight,
+            excluded=self._excluded,
+            garbled=self._garbled_before + self.joiner.garbled,
+            exporters=self._tallies,
+            vitals=self._last_vitals,
+        )
+
+    def close_accounts(self) -> Checkpoint:
+        """The last checkpoint of a journal that is done with: nothing in flight, nothing queued.
+
+        What is missing in an exporter's counts was begun in memory alone and died with its worker, or belongs
+        to an exporter that these settings no longer have.
+        """
+        checkpoint = self.checkpoint()
+        configured = {lane.outlet.name for lane in self.lanes}
+        for name, tally in checkpoint.exporters.items():
+            tally.queued = 0
+            missing = checkpoint.seen - checkpoint.excluded - checkpoint.in_flight - tally.accounted
+            tally.drop("worker_died" if name in configured else "not_configured", max(0, missing))
+        return checkpoint
+
+    def __repr__(self) -> str:
+        return f"<Source {self.id} · read to {self.position} · {self.joiner.in_flight} in flight>"
+
+
+def book(tally: Tally, closing: Closed) -> None:
+    """Count a spool file that was dealt with."""
+    tally.spooled -= closing.requests
+    tally.delivered += closing.delivered
+    for reason, many in closing.dropped.items():
+        tally.drop(reason, many)
+    tally.closed = max(tally.closed, closing.number)
+
+
+def _told(trail: Trail) -> bool | None:
+    """The decision that others were told while the request ran, if anybody asked."""
+    note = trail.notes.get(("sampled", "", "")) if trail.notes else None
+    return note.value if note is not None and isinstance(note.value, bool) else None
+
+
+def _number(trail: Trail) -> int:
+    return trail.begin.number

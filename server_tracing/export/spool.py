@@ -1,0 +1,278 @@
+"""What one backend could not take yet, on disk: bounded, private, shared by all workers with its destination.
+
+A file is one batch. Its name says when it was spooled, from where and how many requests it accounts for:
+
+    <time>-<journal>-<upto>-<count>.part      complete, but its journal does not know yet that it may let go
+    <time>-<journal>-<upto>-<count>.spool     to be delivered, by whoever locks it (flock) first
+    <time>-<journal>-<upto>-<count>.<what>.<closer>.<n>.done    dealt with; `closer` has yet to write it down
+
+So a kill at any point costs no record and no count: a `.part` that its journal has acknowledged is published,
+another one is thrown away (its records are still in the journal); a `.done` that its closer has counted is
+thrown away, another one is counted by whoever adopts the closer's journal. Nothing is fsynced: it survives
+every kill, not a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from server_tracing import unpatched
+from server_tracing.record import Record
+from server_tracing.statedir import StateDirError, ensure_private_dir
+
+from .batch import requests_in
+from .spool_file import MAX_FILE, pack, unpack
+
+PART, SPOOL, DONE = ".part", ".spool", ".done"
+DELIVERED = "delivered"
+
+
+class Name(NamedTuple):
+    """What a file's name says."""
+
+    time: int  # ns
+    journal: str
+    upto: int
+    requests: int
+
+    @classmethod
+    def of(cls, file: str) -> Name | None:
+        """The name of a file of ours, or None."""
+        fields = file.partition(".")[0].split("-")
+        try:
+            spooled, journal, upto, count = fields
+            return cls(int(spooled), journal, int(upto), int(count))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.time:020d}-{self.journal}-{self.upto}-{self.requests}"
+
+
+class Claimed(NamedTuple):
+    """A spool file that is ours to deliver until its descriptor is closed."""
+
+    path: str
+    name: Name
+    lock: int
+
+
+class Closed(NamedTuple):
+    """A spool file that was dealt with: to be counted, and then removed."""
+
+    path: str
+    number: int  # the how many-th of its closer
+    requests: int
+    delivered: int
+    dropped: dict[str, int]
+
+    def remove(self) -> None:
+        """It is counted: take it away."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+
+class Spool:
+    """The spool of one backend; `closer` is the journal in which this process writes down what it closes."""
+
+    def __init__(
+        self,
+        folder: str,
+        closer: str,
+        *,
+        size: int,
+        age: float,
+        wall: Callable[[], int] = time.time_ns,
+        first_close: int = 0,
+    ) -> None:
+        self.folder = folder
+        self._closer = closer
+        self._size = size
+        self._age = int(age * 1e9)
+        self._wall = wall
+        self._lock = unpatched.lock()  # the reader trims while a sender delivers
+        self._numbers = first_close
+        self._closed: list[Closed] = []
+
+    # ------------------------------------------------------------ writing
+
+    def write(self, records: Sequence[Record], journal: str, upto: int) -> str:
+        """Write a batch as a `.part`; OSError if it cannot be. `publish` it when its journal knows."""
+        self._prepare()
+        content = pack(records)
+        if len(content) > MAX_FILE:
+            raise OSError(f"{len(content)} bytes are too many for one file")
+        name = Name(self._wall(), journal, upto, requests_in(records))
+        path = os.path.join(self.folder, f"{name}{PART}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with open(os.open(path, flags, 0o600), "wb") as file:
+                file.write(content)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+        return path
+
+    def _prepare(self) -> None:
+        try:
+            above = os.path.dirname(self.folder)
+            ensure_private_dir(os.path.dirname(above))
+            ensure_private_dir(above)
+            ensure_private_dir(self.folder)
+        except StateDirError as error:
+            raise OSError(str(error)) from error
+
+    @staticmethod
+    def publish(part: str) -> None:
+        """Its journal has let go of these records: they are to be delivered from here."""
+        with contextlib.suppress(OSError):
+            os.rename(part, part.removesuffix(PART) + SPOOL)
+
+    # ------------------------------------------------------------ delivering
+
+    def claim_written(self, part: str) -> Claimed | None:
+        """The file that was written as `part`, if it is published and nobody else is delivering it."""
+        path = part.removesuffix(PART) + SPOOL
+        name = Name.of(os.path.basename(path))
+        return self._claim(path, name) if name is not None else None
+
+    def claim(self) -> Claimed | None:
+        """The oldest file that nobody else is delivering."""
+        for path, name in self._files(SPOOL):
+            claimed = self._claim(path, name)
+            if claimed is not None:
+                return claimed
+        return None
+
+    def _claim(self, path: str, name: Name) -> Claimed | None:
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held, there = os.fstat(lock), os.stat(path, follow_symlinks=False)
+            if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino) and _ours(held):
+                return Claimed(path, name, lock)
+        except OSError:
+            pass  # somebody else has it, or is done with it
+        os.close(lock)
+        return None
+
+    @staticmethod
+    def read(claimed: Claimed) -> list[Record]:
+        """The records of a claimed file; fewer than it says where it is damaged."""
+        try:
+            if os.fstat(claimed.lock).st_size > MAX_FILE:
+                return []
+            with open(claimed.lock, "rb", closefd=False) as file:
+                return unpack(file.read(MAX_FILE))
+        except OSError:
+            return []
+
+    def is_stale(self, claimed: Claimed) -> bool:
+        """Has it waited longer than it is of any use?"""
+        return self._wall() - claimed.name.time > self._age
+
+    @staticmethod
+    def give_up(claimed: Claimed) -> None:
+        """Not now: leave the file to whoever comes next."""
+        os.close(claimed.lock)
+
+    def close(self, claimed: Claimed, delivered: int, dropped: dict[str, int]) -> None:
+        """It is dealt with. What it accounts for and nobody found in it was damaged."""
+        missing = claimed.name.requests - delivered - sum(dropped.values())
+        if missing > 0:
+            dropped = {**dropped, "damaged": dropped.get("damaged", 0) + missing}
+        what = DELIVERED if delivered or not dropped else _plain(max(dropped, key=dropped.__getitem__))
+        with self._lock:  # numbers must come to the accounts in their order
+            self._numbers += 1
+            file = f"{claimed.name}.{what}.{self._closer}.{self._numbers}{DONE}"
+            path = os.path.join(self.folder, file)
+            with contextlib.suppress(OSError):
+                os.rename(claimed.path, path)
+            self._closed.append(Closed(path, self._numbers, claimed.name.requests, delivered, dropped))
+        os.close(claimed.lock)
+
+    def collect(self) -> list[Closed]:
+        """What was closed since the last time, to be counted, settled and then removed."""
+        with self._lock:
+            closed, self._closed = self._closed, []
+        return closed
+
+    # ------------------------------------------------------------ bounds
+
+    def trim(self) -> None:
+        """Let go of the oldest files beyond the size, and of all that are too old."""
+        files = self._files(SPOOL)
+        sizes = [_size(path) for path, _ in files]
+        excess = sum(sizes) - self._size
+        for (path, name), size in zip(files, sizes, strict=True):
+            reason = "spool_full" if excess > 0 else "too_old"
+            if excess <= 0 and self._wall() - name.time <= self._age:
+                break
+            claimed = self._claim(path, name)
+            if claimed is not None:
+                self.close(claimed, 0, {reason: name.requests})
+            excess -= size
+
+    # ------------------------------------------------------------ after a kill
+
+    def adopt(self, journal: str, acked: int, counted: int) -> list[Closed]:
+        """What a dead worker left half-done: its checkpoint says up to where it acknowledged and counted."""
+        for path, name in self._files(PART):
+            if name.journal == journal and name.upto <= acked:
+                self.publish(path)
+            elif name.journal == journal:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        closed = []
+        for path, name in self._files(DONE):
+            _, what, closer, number, _ = (os.path.basename(path) + "....").split(".", 4)
+            if closer != journal:
+                continue
+            dropped = {} if what == DELIVERED else {what: name.requests}
+            order = int(number) if number.isdigit() else 0
+            left = Closed(path, order, name.requests, name.requests - sum(dropped.values()), dropped)
+            if order <= counted:
+                left.remove()
+            else:
+                closed.append(left)
+        return closed
+
+    def _files(self, suffix: str) -> list[tuple[str, Name]]:
+        """Files of ours, oldest first."""
+        try:
+            names = sorted(name for name in os.listdir(self.folder) if name.endswith(suffix))
+        except OSError:
+            return []
+        return [(os.path.join(self.folder, file), name) for file in names if (name := Name.of(file))]
+
+    def waiting(self) -> int:
+        """Requests that stand here to be delivered."""
+        return sum(name.requests for _, name in self._files(SPOOL))
+
+    def __repr__(self) -> str:
+        return f"<Spool {self.folder} · {self.waiting()} requests waiting>"
+
+
+def _plain(reason: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in reason) or "dropped"
+
+
+def _ours(info: os.stat_result) -> bool:
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size
+    except OSError:
+        return 0

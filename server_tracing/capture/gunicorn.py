@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.gunicorn_hooks import attach_hooks, calls_hooks
+from server_tracing.capture.gunicorn_outcome import names_used
 
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
@@ -37,7 +38,7 @@ def attach(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
     elif runs_wsgi(worker):
         from server_tracing.capture.wsgi import wrap
 
-        worker.wsgi = wrap(worker.wsgi, recorder)
+        worker.wsgi = wrap(worker.wsgi, recorder, all_or_nothing="WSGIContainer" in names_used(worker, "run"))
     else:
         recorder.mark("unseen", f"requests of {type(worker).__qualname__} cannot be recorded")
 

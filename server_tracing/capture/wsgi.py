@@ -30,14 +30,16 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 INTERNAL_ERROR = 500  # what servers answer in the place of an application that raised
 
 
-def wrap(app: Application, recorder: Recorder) -> Application:
-    """The same application, recorded."""
+def wrap(app: Application, recorder: Recorder, all_or_nothing: bool = False) -> Application:
+    """The same application, recorded. `all_or_nothing`: a server like tornado's, which collects a response
+    before it sends it, and sends nothing at all, not even a 500, when the application fails."""
 
     def traced(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         slot = begin(recorder, environ)
         if slot is None:
             return app(environ, start_response)
-        passing = Passing(recorder, slot, start_response, environ["REQUEST_METHOD"] == "HEAD")
+        bodiless = environ["REQUEST_METHOD"] == "HEAD"
+        passing = Passing(recorder, slot, start_response, bodiless, all_or_nothing)
         try:
             body = app(environ, passing.start_response)
         except BaseException as error:
@@ -85,13 +87,16 @@ def headers(environ: Environ) -> list[tuple[str, str]]:
 class Passing:
     """One response on its way from the application to the server."""
 
-    __slots__ = ("bodiless", "length", "recorder", "slot", "start")
+    __slots__ = ("all_or_nothing", "bodiless", "length", "recorder", "slot", "start")
 
-    def __init__(self, recorder: Recorder, slot: Slot, start: StartResponse, bodiless: bool) -> None:
+    def __init__(
+        self, recorder: Recorder, slot: Slot, start: StartResponse, bodiless: bool, all_or_nothing: bool
+    ) -> None:
         self.recorder = recorder
         self.slot = slot
         self.start = start
         self.bodiless = bodiless  # an answer to HEAD
+        self.all_or_nothing = all_or_nothing
         self.length = -1  # as declared
 
     def start_response(self, *arguments: Any, **named: Any) -> Callable[[bytes], object]:
@@ -144,15 +149,11 @@ class Passing:
 
     def fail(self, error: BaseException) -> None:
         """The application raised: the server answers if nothing was sent yet."""
-        status = self.slot.status if self.slot.first_byte else INTERNAL_ERROR
-        self.recorder.end(
-            self.slot,
-            Outcome.ERROR,
-            status,
-            self.slot.sent,
-            self.slot.received,
-            fault=application_fault(error),
-        )
+        slot = self.slot
+        status, sent = (slot.status, slot.sent) if slot.first_byte else (INTERNAL_ERROR, 0)
+        if self.all_or_nothing:
+            status = sent = slot.first_byte = 0
+        self.recorder.end(slot, Outcome.ERROR, status, sent, fault=application_fault(error))
 
     def end(self, outcome: Outcome, sent: int) -> None:
         """The server has got all it wanted."""

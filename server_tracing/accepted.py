@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from server_tracing.units import Rate, duration, duration_text, rate, switch, words
+from server_tracing.units import Rate, duration, duration_text, printable, rate, switch, words
 
 EXPORTERS = ("local", "console", "jsonl", "memory")
 EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
@@ -69,7 +69,7 @@ def _exporter(name: str) -> str:
     if name.lower() in EXPORTERS:
         return name.lower()
     if not _DOTTED.fullmatch(name):
-        raise ValueError(f"there is no exporter {name!r}")
+        raise ValueError(f"there is no exporter {shown('', name)}")
     return name
 
 
@@ -153,8 +153,11 @@ def addresses(value: object) -> tuple[str, ...]:
 
     names = words(value)
     for name in names:
-        if name != "*" and not name.startswith("unix:"):
-            ip_network(name, strict=False)
+        try:
+            if name != "*" and not name.startswith("unix:"):
+                ip_network(name, strict=False)
+        except ValueError:
+            raise ValueError(f"{shown('', name)} is no address") from None
     return names
 
 
@@ -162,6 +165,5 @@ def shown(key: str, value: object, write: Callable[[object], str] = repr) -> str
     """A value as a person may see it: short, without control characters, and no secrets."""
     if _SECRET_KEY.search(key) or _SECRET_VALUE.search(str(value)):
         return "***"
-    written = write(value)
-    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in written)
-    return printable if len(printable) <= 100 else f"{printable[:97]}..."
+    written = printable(write(value))
+    return written if len(written) <= 100 else f"{written[:97]}..."

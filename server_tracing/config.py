@@ -37,7 +37,7 @@ from server_tracing.settings import (
     value_of,
 )
 from server_tracing.statedir import absolute, choose_state_dir, resolve_state_dir
-from server_tracing.units import Rate
+from server_tracing.units import Rate, printable
 
 __all__ = [
     "Capture",
@@ -182,8 +182,8 @@ def _shown(setting: Setting, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return ", ".join(value) or "none"
-    return setting.show(value)
+        return printable(", ".join(value)) or "none"
+    return printable(setting.show(value))
 
 
 def _switched_off(environ: Mapping[str, str]) -> bool:

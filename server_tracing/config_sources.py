@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from server_tracing.units import printable
+
 PREFIX = "SERVER_TRACING_"
 RAW_TABLES = ("xray", "azure")  # handed on as they are to the exporter of that name
 # Read by the doors and by config_file.py, not settings:
@@ -35,6 +37,9 @@ FROM_ECOSYSTEM = {
 
 class ConfigError(Exception):
     """A setting that stops the first start; `str()` is the one clear sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
 
 
 class Given(NamedTuple):

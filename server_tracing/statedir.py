@@ -13,12 +13,17 @@ import stat
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from server_tracing.units import printable
+
 NAME = "server-tracing"
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class StateDirError(Exception):
     """A directory that cannot hold state; `str()` is the one clear sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
 
 
 class StateDir(NamedTuple):

@@ -119,6 +119,11 @@ def duration_text(value: float) -> str:
     return f"{value:.10g}s"
 
 
+def printable(text: str) -> str:
+    """Text in one line that any terminal can take: control characters and lone surrogates spelt out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def _amount(value: object, units: dict[str, int] | dict[str, float]) -> float:
     if not isinstance(value, str):
         return _number(value)
@@ -135,8 +140,8 @@ def _number(value: object) -> float:
         raise ValueError
     try:
         number = float(value)
-    except OverflowError:
-        raise ValueError from None
+    except (ValueError, OverflowError):
+        raise ValueError from None  # without Python's own words, which repeat the value
     if number < 0:
         raise ValueError
     return _finite(number)

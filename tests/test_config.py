@@ -1,0 +1,625 @@
+"""Every setting from every source, and one clear sentence for each way to get it wrong."""
+
+import os
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server_tracing.config import Config, ConfigError, Rate, describe, destinations, load
+from server_tracing.config_sources import DOOR_VARIABLES, variable
+from server_tracing.settings import KEYS, SETTINGS, default, value_of
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Loads from variables, a server_tracing.toml and arguments, in a directory of its own."""
+
+    def read(environ=None, toml=None, arguments=None, name="server_tracing.toml"):
+        if toml is not None:
+            (tmp_path / name).write_text(toml, "utf-8")
+        place = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+        return load(place | (environ or {}), tmp_path, arguments)
+
+    return read
+
+
+@pytest.fixture
+def refused(read):
+    """The sentence a wrong setting is refused with."""
+
+    def refused(*args, **kwargs):
+        with pytest.raises(ConfigError) as caught:
+            read(*args, **kwargs)
+        sentence = str(caught.value)
+        assert "\n" not in sentence
+        return sentence
+
+    return refused
+
+
+# ---------------------------------------------------------------- the table
+
+
+def fields(struct, prefix=""):
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, msgspec.Struct) and not isinstance(value, Rate):
+            yield from fields(value, f"{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_the_table_has_every_field_once():
+    """No setting without a reader, no reader without a setting."""
+    assert sorted(setting.key for setting in SETTINGS) == sorted(set(fields(Config())) - {"options"})
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
+def test_every_default_is_acceptable_and_can_be_shown(setting, read):
+    """What `config` prints for a default can be typed in again, or is a remark in words."""
+    shown = {key: value for key, value, _ in describe(read())}[setting.key]
+    assert shown
+    wanted = default(setting.key)
+    if wanted in (None, "") or setting.key == "state_dir":
+        return
+    loaded = read({variable(setting.key): shown})
+    assert value_of(loaded.config, setting.key) == wanted
+    assert loaded.sources[setting.key] == f"environment {variable(setting.key)}"
+
+
+def test_defaults_are_those_of_the_documentation(read):
+    """Nothing set, nothing surprising."""
+    config, sources, warnings = read()
+    assert config.enabled
+    assert config.exporters == ("local",)
+    assert config.propagation == ("xray", "w3c", "b3")
+    assert config.trust_context == "always"
+    assert config.sampling.rate == 1.0
+    assert config.sampling.keep_errors == Rate(10, 1)
+    assert config.sampling.keep_slower_than == 1.0
+    assert config.capture.query == "redact"
+    assert config.journal.size == 8 << 20
+    assert config.local.max_size == 256 << 20
+    assert config.local.retention == 86400
+    assert config.options == {}
+    assert set(sources.values()) == {"default"}
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "key", "meant"),
+    [
+        ("SERVER_TRACING_SERVICE", " My shop ", "service", "My shop"),
+        ("SERVER_TRACING_SERVICE", "new\nline", "service", "newline"),
+        ("SERVER_TRACING_DYNAMIC_NAMING", "*.example.com", "dynamic_naming", "*.example.com"),
+        ("SERVER_TRACING_DYNAMIC_NAMING", "off", "dynamic_naming", None),
+        ("SERVER_TRACING_EXPORTERS", "local, Console ,local", "exporters", ("local", "console")),
+        ("SERVER_TRACING_EXPORTERS", "shop.export:Mine", "exporters", ("shop.export:Mine",)),
+        ("SERVER_TRACING_EXCLUDE", "/health,GET /static/*", "exclude", ("/health", "GET /static/*")),
+        ("SERVER_TRACING_EXCLUDE", "none", "exclude", ()),
+        ("SERVER_TRACING_RESPONSE_HEADER", "on", "response_header", True),
+        ("SERVER_TRACING_PROPAGATION", "w3c,google", "propagation", ("w3c", "google")),
+        ("SERVER_TRACING_PROPAGATION", "none", "propagation", ()),
+        ("SERVER_TRACING_TRUST_CONTEXT", "Proxies", "trust_context", "proxies"),
+        ("SERVER_TRACING_SAMPLING_RATE", "5%", "sampling.rate", 0.05),
+        ("SERVER_TRACING_SAMPLING_KEEP_ERRORS", "100/m", "sampling.keep_errors", Rate(100, 60)),
+        ("SERVER_TRACING_SAMPLING_KEEP_ERRORS", "true", "sampling.keep_errors", True),
+        ("SERVER_TRACING_SAMPLING_KEEP_ERRORS", "no", "sampling.keep_errors", False),
+        ("SERVER_TRACING_SAMPLING_KEEP_SLOWER_THAN", "250ms", "sampling.keep_slower_than", 0.25),
+        ("SERVER_TRACING_SAMPLING_KEEP_SLOWER_THAN", "off", "sampling.keep_slower_than", None),
+        ("SERVER_TRACING_CAPTURE_QUERY", "drop", "capture.query", "drop"),
+        ("SERVER_TRACING_CAPTURE_REDACT", "a*,b", "capture.redact", ("a*", "b")),
+        ("SERVER_TRACING_CAPTURE_HEADERS", "X-A, accept", "capture.headers", ("x-a", "accept")),
+        ("SERVER_TRACING_CAPTURE_STUCK_AFTER", "10", "capture.stuck_after", 10),
+        ("SERVER_TRACING_CAPTURE_STUCK_AFTER", "never", "capture.stuck_after", 0),
+        (
+            "SERVER_TRACING_CAPTURE_TRUSTED_PROXIES",
+            "10.0.0.0/8,::1",
+            "capture.trusted_proxies",
+            ("10.0.0.0/8", "::1"),
+        ),
+        ("SERVER_TRACING_CAPTURE_TRUSTED_PROXIES", "none", "capture.trusted_proxies", ()),
+        ("SERVER_TRACING_CAPTURE_CPU", "1", "capture.cpu", True),
+        ("SERVER_TRACING_JOURNAL_SIZE", "64MiB", "journal.size", 64 << 20),
+        ("SERVER_TRACING_JOURNAL_DIR", "/var/tmp/j", "journal.dir", "/var/tmp/j"),
+        ("SERVER_TRACING_LOCAL_MAX_SIZE", "1g", "local.max_size", 1 << 30),
+        ("SERVER_TRACING_LOCAL_RETENTION", "2d", "local.retention", 172800),
+        ("SERVER_TRACING_LOCAL_SAMPLED_ONLY", "yes", "local.sampled_only", True),
+        ("SERVER_TRACING_DIR", "/srv/state", "state_dir", "/srv/state"),
+    ],
+)
+def test_variables_are_named_like_keys_and_take_what_people_write(read, name, written, key, meant):
+    """One variable per setting."""
+    config, sources, _ = read({name: written})
+    assert value_of(config, key) == meant
+    assert sources[key] == f"environment {name}"
+
+
+def test_a_file_takes_toml_types(read):
+    """Numbers, booleans and arrays as well as text."""
+    config, sources, _ = read(
+        toml="""
+        enabled = true
+        exporters = ["local", "jsonl"]
+        exclude = ["/a, b"]
+        [sampling]
+        rate = 0.25
+        keep_errors = false
+        keep_slower_than = 2
+        [journal]
+        size = 1048576
+        [xray]
+        daemon_address = "127.0.0.1:3000"
+        plugins = ["ecs"]
+        """
+    )
+    assert config.exporters == ("local", "jsonl")
+    assert config.exclude == ("/a, b",)
+    assert (config.sampling.rate, config.sampling.keep_errors, config.sampling.keep_slower_than) == (
+        0.25,
+        False,
+        2,
+    )
+    assert config.journal.size == 1 << 20
+    assert config.options == {"xray": {"daemon_address": "127.0.0.1:3000", "plugins": ["ecs"]}}
+    assert sources["sampling.rate"] == sources["xray.daemon_address"] == "file ./server_tracing.toml"
+
+
+# ---------------------------------------------------------------- precedence
+
+
+@pytest.mark.parametrize(
+    ("without", "service", "source"),
+    [
+        (0, "xray", "environment AWS_XRAY_TRACING_NAME"),
+        (1, "argument", "argument service"),
+        (2, "ours", "environment SERVER_TRACING_SERVICE"),
+        (3, "otel", "environment OTEL_SERVICE_NAME"),
+        (4, "from resource", "environment OTEL_RESOURCE_ATTRIBUTES"),
+        (5, "file", "file ./server_tracing.toml"),
+        (6, "", "default"),
+    ],
+)
+def test_the_strongest_source_wins(read, without, service, source):
+    """X-Ray's variables, arguments, ours, the ecosystem's, the file, the default."""
+    layers = [
+        {"environ": {"AWS_XRAY_TRACING_NAME": "xray"}},
+        {"arguments": {"service": "argument"}},
+        {"environ": {"SERVER_TRACING_SERVICE": "ours"}},
+        {"environ": {"OTEL_SERVICE_NAME": "otel"}},
+        {"environ": {"OTEL_RESOURCE_ATTRIBUTES": "a=b,service.name=from%20resource"}},
+        {"toml": 'service = "file"'},
+    ][without:]
+    environ = {name: text for layer in layers for name, text in layer.get("environ", {}).items()}
+    toml = next((layer["toml"] for layer in layers if "toml" in layer), None)
+    arguments = next((layer["arguments"] for layer in layers if "arguments" in layer), None)
+    config, sources, warnings = read(environ, toml, arguments)
+    assert (config.service, sources["service"], warnings) == (service, source, [])
+
+
+def test_only_what_wins_must_be_right(read):
+    """A wrong value that another source overrides hurts nobody."""
+    assert read({"SERVER_TRACING_SAMPLING_RATE": "0.5"}, "[sampling]\nrate = 7").config.sampling.rate == 0.5
+
+
+def test_empty_variables_are_absent(read):
+    """A compose file passes on what is not set as empty."""
+    loaded = read(
+        dict.fromkeys(map(variable, KEYS), "") | {"SERVER_TRACING_TYPO": "", "OTEL_SERVICE_NAME": " "}
+    )
+    assert set(loaded.sources.values()) == {"default"}
+
+
+def test_arguments_may_be_written_in_three_ways(read):
+    """As tables, flat, or dotted; None is absent."""
+    for arguments in (
+        {"sampling": {"rate": 0.5}, "xray": {"a": 1}},
+        {"sampling_rate": 0.5, "xray_a": 1, "service": None},
+        {"sampling.rate": 0.5, "xray.a": 1},
+    ):
+        config = read(arguments=arguments).config
+        assert config.sampling.rate == 0.5
+        assert config.options == {"xray": {"a": 1}}
+
+
+def test_x_ray_variables_beat_even_arguments(read):
+    """As users of X-Ray know it."""
+    environ = {"AWS_XRAY_DAEMON_ADDRESS": "10.0.0.1:2000", "AWS_XRAY_CONTEXT_MISSING": "IGNORE_ERROR"}
+    options = read(
+        environ, arguments={"xray": {"daemon_address": "x", "context_missing": "y"}}
+    ).config.options
+    assert options["xray"] == {"daemon_address": "10.0.0.1:2000", "context_missing": "IGNORE_ERROR"}
+
+
+def test_our_variables_for_a_backend_beat_the_ecosystems(read):
+    """SERVER_TRACING_AZURE_* over APPLICATIONINSIGHTS_*, over the file."""
+    environ = {
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=1",
+        "APPINSIGHTS_INSTRUMENTATIONKEY": "2",
+        "SERVER_TRACING_AZURE_CONNECTION_STRING": "InstrumentationKey=3",
+    }
+    toml = '[azure]\nconnection_string = "InstrumentationKey=4"\ninstrumentation_key = "5"'
+    azure = read(environ, toml).config.options["azure"]
+    assert azure == {"connection_string": "InstrumentationKey=3", "instrumentation_key": "2"}
+
+
+# ---------------------------------------------------------------- the switch
+
+
+@pytest.mark.parametrize("written", ["0", "false", "No", "off"])
+def test_the_switch_beats_everything(read, written):
+    """Arguments and file included, and whatever is wrong with the rest."""
+    environ = {"SERVER_TRACING_ENABLED": written}
+    config, sources, _ = read(environ, "enabled = true", {"enabled": True})
+    assert not config.enabled
+    assert sources["enabled"] == "environment SERVER_TRACING_ENABLED"
+    config, _, warnings = read({**environ, "SERVER_TRACING_TYPO": "1"})
+    assert not config.enabled
+    assert config.state_dir
+    assert len(warnings) == 1
+
+
+def test_an_unclear_switch_stops_the_start(refused):
+    """Nobody is traced by a typo."""
+    sentence = refused({"SERVER_TRACING_ENABLED": "maybe"}, arguments={"enabled": True})
+    assert sentence == "enabled (environment SERVER_TRACING_ENABLED) is 'maybe'; accepted: true or false."
+
+
+@pytest.mark.parametrize(
+    ("written", "options"), [("false", {"xray": {"enabled": False}}), ("1", {}), ("", {})]
+)
+def test_the_x_ray_switch_concerns_x_ray_only(read, written, options):
+    """AWS_XRAY_SDK_ENABLED leaves the rest on."""
+    config, _, warnings = read({"AWS_XRAY_SDK_ENABLED": written})
+    assert config.enabled
+    assert config.options == options
+    assert warnings == []
+
+
+# ---------------------------------------------------------------- wrong settings
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("SERVICE", "x" * 201),
+        ("SERVICE", "\x01\x02"),
+        ("DYNAMIC_NAMING", "exa mple"),
+        ("EXPORTERS", "stdout"),
+        ("EXPORTERS", "none"),
+        ("EXPORTERS", "shop.export:"),
+        ("RESPONSE_HEADER", "2"),
+        ("PROPAGATION", "jaeger"),
+        ("TRUST_CONTEXT", "sometimes"),
+        ("SAMPLING_RATE", "1.5"),
+        ("SAMPLING_RATE", "nan"),
+        ("SAMPLING_RULES", "missing.json"),
+        ("SAMPLING_KEEP_ERRORS", "10"),
+        ("SAMPLING_KEEP_ERRORS", "10/0s"),
+        ("SAMPLING_KEEP_SLOWER_THAN", "0"),
+        ("SAMPLING_KEEP_SLOWER_THAN", "1 fortnight"),
+        ("CAPTURE_QUERY", "hide"),
+        ("CAPTURE_HEADERS", "x a"),
+        ("CAPTURE_HEADERS", "x-*"),
+        ("CAPTURE_STUCK_AFTER", "-1s"),
+        ("CAPTURE_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("CAPTURE_TRUSTED_PROXIES", "proxy.example.com"),
+        ("CAPTURE_CPU", "little"),
+        ("JOURNAL_SIZE", "255KiB"),
+        ("JOURNAL_SIZE", "2GiB"),
+        ("JOURNAL_SIZE", "8 megs"),
+        ("LOCAL_MAX_SIZE", "0"),
+        ("LOCAL_RETENTION", "0s"),
+        ("LOCAL_RETENTION", "99999d"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_key_source_value_and_what_is_accepted(refused, name, written):
+    """One sentence that says it all."""
+    sentence = refused({f"SERVER_TRACING_{name}": written})
+    key = next(key for key in KEYS if variable(key) == f"SERVER_TRACING_{name}")
+    assert sentence.startswith(f"{key} (environment SERVER_TRACING_{name}) is ")
+    assert "; accepted: " in sentence
+    assert "could not convert" not in sentence
+    assert len(sentence) < 400
+    assert sentence.isprintable()
+
+
+def test_a_later_exporter_is_said_to_be_later(refused):
+    """No riddle for who has read ahead."""
+    sentence = refused({"SERVER_TRACING_EXPORTERS": "local,xray"})
+    assert "the xray exporter is not part of this release" in sentence
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("service = 5", "service (file ./server_tracing.toml) is 5; accepted"),
+        ("service = ['a']", "service (file ./server_tracing.toml) is ['a']"),
+        ("exporters = [1]", "exporters (file ./server_tracing.toml) is [1]"),
+        ('state_dir = "a\\u0000b"', "state_dir"),
+        ("[sampling.rate]\nx = 1", "sampling.rate (file ./server_tracing.toml) is {'x': 1}"),
+        ("sampling = 1", "sampling in file ./server_tracing.toml is not a setting"),
+        ("[service]\nname = 'x'", "service.name in file ./server_tracing.toml is not a setting"),
+        ("xray = 1", "xray in file ./server_tracing.toml is 1; it is a table: [xray]"),
+        ("[sampling]\nrate = 1\nrate = 2", "./server_tracing.toml is not valid TOML:"),
+        ("enabled = true\nservice = = 1", "(at line 2, column 11)"),
+        ("a = " + "[" * 5000, "./server_tracing.toml is not valid TOML:"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place(refused, toml, words):
+    """Wrong types, tables for values, values for tables, broken TOML."""
+    assert words in refused(toml=toml)
+
+
+@pytest.mark.parametrize(
+    ("toml", "nearest"),
+    [
+        ("[sampling]\nrat = 1", "sampling.rate"),
+        ("[samplng]\nrate = 1", "sampling.rate"),
+        ("rate = 1", "sampling.rate"),
+        ("state-dir = 'x'", "state_dir"),
+        ("sampling_rate = 1", "sampling.rate"),
+        ("[local]\nmaxsize = 1", "local.max_size"),
+        ('"\\u001bservice" = 1', "service"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest(refused, toml, nearest):
+    """Typos, forgotten tables, other spellings."""
+    assert refused(toml=toml).endswith(f"is not a setting; the nearest is {nearest}.")
+
+
+def test_a_key_near_to_nothing_gets_no_hint(refused):
+    """No hint is better than a silly one."""
+    assert refused(toml="zzzzqqq = 1") == "zzzzqqq in file ./server_tracing.toml is not a setting."
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("SERVER_TRACING_SAMPLNG_RATE", "SERVER_TRACING_SAMPLING_RATE"),
+        ("SERVER_TRACING_STATE_DIR", "SERVER_TRACING_DIR"),
+        ("SERVER_TRACING_RATE", "SERVER_TRACING_SAMPLING_RATE"),
+        ("SERVER_TRACING_EXPORTER", "SERVER_TRACING_EXPORTERS"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest(refused, name, nearest):
+    """The same for variables; its value is nobody's business."""
+    assert refused({name: "s3cr3t"}) == f"{name} is not a setting; the nearest is {nearest}."
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest(refused):
+    """The same for arguments."""
+    sentence = refused(arguments={"samplingrate": 1})
+    assert sentence == "the argument samplingrate is not a setting; the nearest is sampling.rate."
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(set(DOOR_VARIABLES) - {"SERVER_TRACING_CONFIG"}),
+        "SERVER_TRACING_SERVICE_HOST",
+        "SERVER_TRACING_SERVICE_PORT",
+        "SERVER_TRACING_SERVICE_PORT_HTTP",
+        "SERVER_TRACING_PORT",
+        "SERVER_TRACING_PORT_80_TCP_ADDR",
+    ],
+)
+def test_variables_of_the_doors_and_of_kubernetes_are_no_typos(read, name):
+    """A Kubernetes service called server-tracing puts variables into every container beside it."""
+    assert set(read({name: "tcp://10.0.0.1:80"}).sources.values()) == {"default"}
+
+
+@pytest.mark.parametrize(
+    "value", ["InstrumentationKey=s3cr3t;IngestionEndpoint=https://x/", "https://u:s3cr3t@x/", "token=s3cr3t"]
+)
+def test_secrets_in_the_wrong_place_are_not_repeated(refused, value):
+    """A connection string pasted into another setting must not end up in a log."""
+    assert "s3cr3t" not in refused({"SERVER_TRACING_EXPORTERS": value, "SERVER_TRACING_SERVICE": value})
+
+
+def test_long_and_unprintable_values_are_shown_in_bounds(refused):
+    """The sentence stays one sentence, on any terminal."""
+    sentence = refused({"SERVER_TRACING_CAPTURE_QUERY": "\x1b[31m\udcff" + "x" * 10_000})
+    assert sentence.isprintable()
+    assert len(sentence) < 250
+
+
+# ---------------------------------------------------------------- foreign variables
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_XRAY_CONTEXT_MISSING": "PANIC"},
+        {"AWS_XRAY_SDK_ENABLED": "perhaps"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "service.name"},
+        {"OTEL_SERVICE_NAME": "x" * 300},
+        {"AWS_XRAY_TRACING_NAME": "\x01"},
+    ],
+)
+def test_a_foreign_variable_we_cannot_use_is_one_warning(read, environ):
+    """It is not ours to stop the start for."""
+    config, _, warnings = read(environ)
+    assert len(warnings) == 1
+    assert next(iter(environ)) in warnings[0]
+    assert config.service == ""
+    assert config.options == {}
+
+
+def test_an_unusable_strong_name_leaves_the_next_one(read):
+    """The warning does not cost the name that works."""
+    assert read({"AWS_XRAY_TRACING_NAME": "\x01", "OTEL_SERVICE_NAME": "shop"}).config.service == "shop"
+
+
+def test_cookies_on_the_allow_list_are_a_warning(read):
+    """They are never recorded, and somebody should know."""
+    _, _, warnings = read({"SERVER_TRACING_CAPTURE_HEADERS": "cookie,x-a"})
+    assert warnings == ["capture.headers names cookie, which is never recorded."]
+
+
+# ---------------------------------------------------------------- which file
+
+
+def test_pyproject_counts_when_there_is_no_file_of_ours(read, tmp_path):
+    """[tool.server_tracing], and only there."""
+    loaded = read(toml='[tool.server_tracing]\nservice = "shop"', name="pyproject.toml")
+    assert loaded.config.service == "shop"
+    assert loaded.sources["service"] == "file ./pyproject.toml"
+    assert read(toml='service = "mine"').config.service == "mine"
+
+
+@pytest.mark.parametrize(
+    "toml", ["not toml at all", "[tool.ruff]\nx = 1", 'dependencies = ["server-tracing"]']
+)
+def test_a_pyproject_that_does_not_speak_of_us_is_no_concern_of_ours(read, toml):
+    """Not even when it is broken."""
+    assert read(toml=toml, name="pyproject.toml").warnings == []
+
+
+def test_a_hyphen_in_the_tables_name_is_pointed_out(refused):
+    """Settings that are silently ignored are worse than a stop."""
+    sentence = refused(toml="[tool.server-tracing]\nx = 1", name="pyproject.toml")
+    assert "[tool.server_tracing]" in sentence
+
+
+def test_a_value_in_the_tables_place_is_refused(refused):
+    """tool.server_tracing is a table."""
+    assert "it is a table" in refused(toml="[tool]\nserver_tracing = 1", name="pyproject.toml")
+
+
+def test_files_are_not_searched_upwards(read, tmp_path):
+    """The directory above belongs to somebody else's project."""
+    (tmp_path / "server_tracing.toml").write_text('service = "above"')
+    (tmp_path / "below").mkdir()
+    assert load({"HOME": "/"}, tmp_path / "below").config.service == ""
+
+
+def test_a_named_file_is_the_one_that_counts(read, tmp_path):
+    """SERVER_TRACING_CONFIG, relative to the working directory, `~` allowed; paths in it start beside it."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "rules.json").write_text("{}")
+    (tmp_path / "etc" / "mine.toml").write_text('state_dir = "state"\n[sampling]\nrules = "rules.json"')
+    for name in ("etc/mine.toml", "~/etc/mine.toml", str(tmp_path / "etc/mine.toml")):
+        config, sources, _ = read({"SERVER_TRACING_CONFIG": name}, 'service = "not this"')
+        assert config.service == ""
+        assert config.sampling.rules == str(tmp_path / "etc" / "rules.json")
+        assert config.state_dir == str(tmp_path / "etc" / "state")
+        assert sources["sampling.rules"] == f"file {name}"
+
+
+def test_a_named_pyproject_is_read_as_one(read, tmp_path):
+    """And must have our table."""
+    (tmp_path / "pyproject.toml").write_text('[tool.server_tracing]\nservice = "shop"')
+    assert read({"SERVER_TRACING_CONFIG": "pyproject.toml"}).config.service == "shop"
+    (tmp_path / "pyproject.toml").write_text("[tool.ruff]")
+    with pytest.raises(ConfigError, match=r"no table \[tool.server_tracing\]"):
+        read({"SERVER_TRACING_CONFIG": "pyproject.toml"})
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "directory", "fifo", "a\0b", "huge.toml", "latin.toml"])
+def test_a_named_file_that_cannot_be_read_stops_the_start(refused, tmp_path, name):
+    """Somebody meant it to count."""
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
+    (tmp_path / "latin.toml").write_bytes(b'\nservice = "caf\xe9"')
+    sentence = refused({"SERVER_TRACING_CONFIG": name})
+    assert repr(name)[1:-1] in sentence
+
+
+def test_a_file_that_is_a_directory_is_a_warning(read, tmp_path):
+    """What lies there unnamed stops nobody."""
+    (tmp_path / "server_tracing.toml").mkdir()
+    assert read().warnings == ["./server_tracing.toml is not read: it is not a regular file."]
+
+
+def test_another_users_file_is_not_read(read, refused, tmp_path, monkeypatch):
+    """Ours and root's only: a named one stops the start, one that lies there is a warning."""
+    path = tmp_path / "server_tracing.toml"
+    path.write_text('service = "evil"')
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+        owner = "user 12345"
+    else:
+        monkeypatch.setattr("server_tracing.config_file.os.geteuid", lambda: 54321)
+        owner = "not to user 54321"
+    config, _, warnings = read()
+    assert config.service == ""
+    assert len(warnings) == 1
+    assert owner in warnings[0]
+    assert owner in refused({"SERVER_TRACING_CONFIG": "server_tracing.toml"})
+
+
+def test_a_byte_order_mark_is_no_key(read, tmp_path):
+    """Some editors write one."""
+    (tmp_path / "server_tracing.toml").write_bytes(b'\xef\xbb\xbfservice = "shop"')
+    assert read().config.service == "shop"
+
+
+def test_a_deleted_working_directory_is_no_error(tmp_path, monkeypatch):
+    """There is simply no file in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load({"HOME": str(tmp_path)}).config.enabled
+
+
+# ---------------------------------------------------------------- shown
+
+
+def test_config_is_shown_with_sources_and_without_secrets(read):
+    """What `server-tracing config` prints."""
+    rows = describe(
+        read(
+            {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=s3cr3t",
+                "SERVER_TRACING_JOURNAL_SIZE": "1048576",
+                "SERVER_TRACING_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+            }
+        )
+    )
+    assert ("journal.size", "1MiB", "environment SERVER_TRACING_JOURNAL_SIZE") in rows
+    assert ("service", "the application's module name", "default") in rows
+    assert ("sampling.keep_errors", "10/s", "default") in rows
+    assert ("azure.connection_string", "***", "environment APPLICATIONINSIGHTS_CONNECTION_STRING") in rows
+    assert ("xray.daemon_address", "127.0.0.1:2000", "environment SERVER_TRACING_XRAY_DAEMON_ADDRESS") in rows
+    assert "s3cr3t" not in str(rows)
+
+
+def test_destinations_tell_where_records_go_and_nothing_else():
+    """Another order or batch size is the same destination; another exporter or address is another."""
+    here = destinations(Config(exporters=("local", "console")))
+    assert destinations(Config(exporters=("console", "local"), service="x")) == here
+    assert destinations(Config(exporters=("local",))) != here
+    assert here.isalnum()
+
+    def xray(**options):
+        return destinations(Config(exporters=("xray",), options={"xray": options}))
+
+    assert xray(daemon_address="a:1", batch=1) == xray(batch=2, daemon_address="a:1")
+    assert xray(daemon_address="a:1") != xray(daemon_address="b:1")
+
+
+def test_a_backend_that_is_not_used_is_no_destination():
+    """A connection string in the environment changes nothing for who exports locally."""
+    with_azure = Config(options={"azure": {"connection_string": "x"}})
+    assert destinations(with_azure) == destinations(Config())
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*sorted(map(variable, KEYS)), "OTEL_RESOURCE_ATTRIBUTES", "AWS_XRAY_TRACING_NAME"]),
+        st.text(),
+        max_size=4,
+    )
+)
+def test_no_environment_surprises_us(environ):
+    """Every text gives settings or a ConfigError in one printable line."""
+    try:
+        told = [row[1] for row in describe(load({"HOME": "/nonexistent", **environ}, "/nonexistent"))]
+    except ConfigError as error:
+        told = [str(error)]
+    assert all(text.isprintable() and text for text in told)

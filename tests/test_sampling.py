@@ -102,6 +102,12 @@ def test_all_is_all_and_none_is_none(low: int) -> None:
     assert kept(sampler(0.0).decide(request(), low)) == (False, None, 1.0)
 
 
+def test_the_bound_of_the_ratio_is_inside_it() -> None:
+    """Half of 2**64 - 1, in OpenCensus' floating point, is 2**63."""
+    assert sampler(0.5).decide(request(), 2**63).sampled
+    assert not sampler(0.5).decide(request(), 2**63 + 1).sampled
+
+
 def test_a_kept_request_carries_the_ratio() -> None:
     """Its inverse is the weight."""
     assert kept(sampler(0.25).decide(request(), IN)) == (True, "rate", 0.25)

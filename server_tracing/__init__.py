@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .wrappers import asgi, wsgi
+    from server_tracing.wrappers import asgi, wsgi
 
 __all__ = ["__version__", "asgi", "wsgi"]
 __version__ = "0.1.0"
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
     """Bring `asgi` and `wsgi` in when somebody asks for them."""
     if name not in ("asgi", "wsgi"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import wrappers
+    from server_tracing import wrappers
 
     return getattr(wrappers, name)
 

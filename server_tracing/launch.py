@@ -16,11 +16,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from server_tracing.units import switch
+
 GUNICORN_DOOR = "python:server_tracing.gunicorn"
 UVICORN_DOOR = "server_tracing.uvicorn:create_app"
 SERVER = re.compile(r"(gunicorn|uvicorn)[-.0-9]*(\.py)?$")  # Debian's gunicorn3, pip's uvicorn-3.12
 PYTHON = re.compile(r"(python|pypy)[0-9.]*$")
-OFF = {"0", "false", "no", "off"}
 
 
 class LaunchError(Exception):
@@ -52,12 +53,19 @@ def prepare(command: Sequence[str]) -> Launch:
     argv = list(command)
     if not argv:
         raise LaunchError("say what to run: server-tracing run gunicorn ..., or uvicorn ...")
-    if os.environ.get("SERVER_TRACING_ENABLED", "").strip().lower() in OFF:
+    if switched_off():
         return Launch(argv, {})
     server, first = find_server(argv)
     if server == "gunicorn":
         return behind_gunicorn(argv[:first], argv[first:])
     return behind_uvicorn(argv[:first], argv[first:])
+
+
+def switched_off() -> bool:
+    """Whether the environment forbids all of this; a value that means nothing is for the door to refuse."""
+    with contextlib.suppress(ValueError):
+        return not switch(os.environ.get("SERVER_TRACING_ENABLED") or True)
+    return False
 
 
 def find_server(argv: list[str]) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .stage import Stage, DemoError, until
+from server_tracing.demo.stage import DemoError, Stage, until
 
 TRAFFIC = ["/", "/products/1", "/products/2", "/products/3", "/nothing-here"] * 24
 BAD_DAY = {"error": "/basket", "slow": "/reports/daily", "killed": "/checkout"}

@@ -15,11 +15,12 @@ LATER_EXPORTERS = ("xray", "azure")
 WHERE = ("daemon_address", "endpoint", "connection_string", "instrumentation_key", "region", "path")
 NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorization", "set-cookie"))
 
-_SECRET_KEY = re.compile(r"key|secret|token|passw|credential|connection_string", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(?:key|secret|token|passw|credential|sig)\w*\s*=|://[^/\s]*@", re.IGNORECASE)
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]{1,100}")  # RFC 9110, 5.6.2, but no `*`: names, not globs
-_HOST_PATTERN = re.compile(r"[A-Za-z0-9.:_*?\[\]-]{1,200}")
+# Compiled when used: few settings are, and every start pays for what stands at the top of a module.
+_HIDDEN_NAMES = r"(?i)key|secret|token|passw|credential|connection_string"
+_HIDDEN_VALUES = r"(?i)(?:key|secret|token|passw|credential|sig)\w*\s*=|://[^/\s]*@"
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_HEADER = r"[a-z0-9!#$%&'+.^_`|~-]{1,100}"  # RFC 9110, 5.6.2, but no `*`: names, not globs
+_HOST_PATTERN = r"[A-Za-z0-9.:_*?\[\]-]{1,200}"
 
 
 def text(value: object) -> str:
@@ -42,7 +43,7 @@ def pattern(value: object) -> str | None:
     host = text(value)
     if host.lower() in ("off", "none"):
         return None
-    if not _HOST_PATTERN.fullmatch(host):
+    if not re.fullmatch(_HOST_PATTERN, host):
         raise ValueError
     return host
 
@@ -68,7 +69,7 @@ def _exporter(name: str) -> str:
         raise ValueError(f"the {name.lower()} exporter is not part of this release")
     if name.lower() in EXPORTERS:
         return name.lower()
-    if not _DOTTED.fullmatch(name):
+    if not re.fullmatch(_DOTTED, name):
         raise ValueError(f"there is no exporter {shown('', name)}")
     return name
 
@@ -136,7 +137,7 @@ def within(read: Callable[[object], Number], low: Number, high: Number) -> Calla
 def header_names(value: object) -> tuple[str, ...]:
     """Names of headers, in lower case."""
     names = tuple(dict.fromkeys(name.lower() for name in words(value)))
-    if not all(map(_HEADER.fullmatch, names)):
+    if not all(re.fullmatch(_HEADER, name) for name in names):
         raise ValueError
     return names
 
@@ -163,7 +164,7 @@ def addresses(value: object) -> tuple[str, ...]:
 
 def shown(key: str, value: object, write: Callable[[object], str] = repr) -> str:
     """A value as a person may see it: short, without control characters, and no secrets."""
-    if _SECRET_KEY.search(key) or _SECRET_VALUE.search(str(value)):
+    if re.search(_HIDDEN_NAMES, key) or re.search(_HIDDEN_VALUES, str(value)):
         return "***"
     written = printable(write(value))
     return written if len(written) <= 100 else f"{written[:97]}..."

@@ -165,6 +165,8 @@ def _usual(environ: Mapping[str, str]) -> str:
     if os.geteuid() == 0:
         return f"/var/lib/{NAME}"
     home = _home(environ)
+    if not _writable(home):  # a worker that was started by root still has root's
+        home = _home({})
     return os.path.join(home, ".local", "state", NAME) if home else ""
 
 

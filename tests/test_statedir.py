@@ -1,6 +1,7 @@
 """Where state lives, and which directories are refused."""
 
 import os
+import pwd
 import shutil
 import stat
 import tempfile
@@ -64,6 +65,18 @@ def test_the_order_of_places(room):
     environ["XDG_STATE_HOME"] = "relative"
     home = "/var/lib" if os.geteuid() == 0 else f"{room}/home/.local/state"
     assert resolve_state_dir(environ) == f"{home}/server-tracing"
+
+
+@as_root
+def test_the_home_a_worker_has_from_root_is_not_its_own(room, monkeypatch):
+    """After setuid $HOME still is root's: the user's own counts, as it will for the commands they type."""
+    os.makedirs(f"{room}/root", 0o700)
+    os.mkdir(f"{room}/own")
+    os.chown(f"{room}/own", NOBODY, NOBODY)
+    entry = pwd.struct_passwd(("nobody", "x", NOBODY, NOBODY, "", f"{room}/own", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: entry)
+    home = as_user(NOBODY, resolve_state_dir, {"HOME": f"{room}/root"})
+    assert home == f"{room}/own/.local/state/server-tracing"
 
 
 @as_root

@@ -61,20 +61,21 @@ def ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring:
         try:
             while length < MAX_FRAME:
                 start = at
-                if start + room > size:
+                if start + room >= size:
                     if size - start + room + promise > spare:
                         return False
                     wrap()
                     continue
                 if room + promise > spare:
                     return False
-                memory[start + PAYLOAD : start + PAYLOAD + length] = payload
-                word = start + RING >> 2
-                words[word] = length | kind << 24
-                words[word + 1] = first_check + start & CHECK_MASK
-                # A signal handler may have written a frame of its own here in the middle (the lock is
-                # reentrant, or it would hang): then ours lies under it, and is written again behind it.
+                # A signal handler may come between any two steps and write a frame of its own (the lock is
+                # reentrant, or that would hang). Not below: CPython looks for signals at calls and at
+                # jumps taken, and this block has neither.
                 if at == start:
+                    memory[start + PAYLOAD : start + PAYLOAD + length] = payload
+                    word = start + RING >> 2
+                    words[word] = length | kind << 24
+                    words[word + 1] = first_check + start & CHECK_MASK
                     at = start + room
                     spare -= room + promise
                     return True
@@ -84,11 +85,11 @@ def ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring:
 
     def wrap() -> None:
         nonlocal at, lap, first_check, spare
-        start, left = at, size - at
-        if left:
+        start = at
+        left = size - start  # at least 8: a frame that would end with the ring goes to its beginning instead
+        if at == start:
             words[start + RING >> 2] = left - 8
             words[(start + RING >> 2) + 1] = first_check + start & CHECK_MASK
-        if at == start:
             at = 0
             lap += size
             first_check = lap + salt & CHECK_MASK

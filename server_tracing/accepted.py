@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import TypeVar
@@ -54,6 +55,18 @@ def path(value: object) -> str:
     if "\0" in name:
         raise ValueError
     return name
+
+
+def check_rules(path: str) -> None:
+    """Refuse a file of sampling rules at the start that the sampler would refuse in a worker."""
+    if not os.path.isfile(path):  # a FIFO would be waited for
+        raise ValueError("there is no such file")
+    from server_tracing.sampling_rules import RulesError, load
+
+    try:
+        load(path)
+    except RulesError as error:
+        raise ValueError(str(error)) from None
 
 
 def exporters(value: object) -> tuple[str, ...]:

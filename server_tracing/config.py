@@ -109,8 +109,8 @@ def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> A
         value = setting.read(given.value)
         if setting.key in PATHS:
             value = absolute(str(value), environ, given.base)
-        if setting.key == "sampling.rules" and not os.path.isfile(str(value)):
-            raise ValueError("there is no such file")
+        if setting.key == "sampling.rules":
+            accepted.check_rules(str(value))
     except ValueError as error:
         why = f": {error}" if str(error) else ""
         shown = accepted.shown(setting.key, given.value)

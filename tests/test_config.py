@@ -11,6 +11,8 @@ from server_tracing.config import Config, ConfigError, Rate, describe, destinati
 from server_tracing.config_sources import DOOR_VARIABLES, variable
 from server_tracing.settings import KEYS, SETTINGS, default, value_of
 
+RULES = '{"version": 2, "default": {"fixed_target": 1, "rate": 0.1}, "rules": []}'
+
 
 @pytest.fixture
 def read(tmp_path):
@@ -499,7 +501,7 @@ def test_files_are_not_searched_upwards(read, tmp_path):
 def test_a_named_file_is_the_one_that_counts(read, tmp_path):
     """SERVER_TRACING_CONFIG, relative to the working directory, `~` allowed; paths in it start beside it."""
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "rules.json").write_text("{}")
+    (tmp_path / "etc" / "rules.json").write_text(RULES)
     (tmp_path / "etc" / "mine.toml").write_text('state_dir = "state"\n[sampling]\nrules = "rules.json"')
     for name in ("etc/mine.toml", "~/etc/mine.toml", str(tmp_path / "etc/mine.toml")):
         config, sources, _ = read({"SERVER_TRACING_CONFIG": name}, 'service = "not this"')
@@ -507,6 +509,18 @@ def test_a_named_file_is_the_one_that_counts(read, tmp_path):
         assert config.sampling.rules == str(tmp_path / "etc" / "rules.json")
         assert config.state_dir == str(tmp_path / "etc" / "state")
         assert sources["sampling.rules"] == f"file {name}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [("", "Input data was truncated"), ("{}", "version"), (RULES.replace("0.1", "-1"), "default.rate")],
+)
+def test_sampling_rules_the_sampler_would_refuse_stop_the_start(refused, tmp_path, rules, words):
+    """Before any worker has to find out."""
+    (tmp_path / "rules.json").write_text(rules)
+    sentence = refused({"SERVER_TRACING_SAMPLING_RULES": "rules.json"})
+    assert sentence.startswith("sampling.rules (environment SERVER_TRACING_SAMPLING_RULES) is 'rules.json'")
+    assert words in sentence
 
 
 def test_a_named_pyproject_is_read_as_one(read, tmp_path):

@@ -49,7 +49,7 @@ CANCELLED, CANCELLED_AFTER = "cancelled", "cancelled after its response"
 
 def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
     """The application for scopes of type http, something else for all others."""
-    begin, end, ok = recorder.begin_bytes, recorder.end, Outcome.OK
+    begin, end, ok = recorder.begin_bytes, recorder.end, int(Outcome.OK)
     connection_of, in_transit = server.connection, server.in_transit
 
     async def http(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -86,6 +86,24 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
         return result
 
     return http
+
+
+def begin(recorder: Recorder, scope: Scope) -> Slot | None:
+    """The same beginning, where a call more does not matter; also of a WebSocket."""
+    try:
+        path, query = scope.get("raw_path") or raw_path(scope), scope.get("query_string")
+        host, port = scope.get("client") or NOBODY
+        return recorder.begin_bytes(
+            scope.get("method", "GET"),
+            path + b"?" + query if query else path,
+            scope.get("http_version", "1.1"),
+            scope.get("scheme") or ("http" if scope["type"] == "http" else "ws"),
+            host,
+            port,
+            pairs(scope["headers"]),
+        )
+    except Exception:  # noqa: BLE001 - an odd scope costs a record, not a response
+        return None
 
 
 def raw_path(scope: Scope) -> bytes:

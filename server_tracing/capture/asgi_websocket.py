@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, NOBODY, raw_path
+from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, begin
 from server_tracing.capture.asgi_server import (
     App,
     Message,
@@ -24,7 +24,6 @@ from server_tracing.capture.asgi_server import (
     Server,
     application_fault,
     concluded,
-    pairs,
     route,
 )
 from server_tracing.record import Outcome
@@ -57,24 +56,6 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
         return result
 
     return websocket
-
-
-def begin(recorder: Recorder, scope: Scope) -> Slot | None:
-    """The record of this handshake, begun."""
-    try:
-        path, query = scope.get("raw_path") or raw_path(scope), scope.get("query_string")
-        host, port = scope.get("client") or NOBODY
-        return recorder.begin_bytes(
-            "GET",
-            path + b"?" + query if query else path,
-            scope.get("http_version", "1.1"),
-            scope.get("scheme", "ws"),
-            host,
-            port,
-            pairs(scope["headers"]),
-        )
-    except Exception:  # noqa: BLE001 - an odd scope costs a record, not a response
-        return None
 
 
 class Conversation(Struct):

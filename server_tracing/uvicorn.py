@@ -1,0 +1,127 @@
+"""The doors for uvicorn.
+
+    uvicorn --http server_tracing.uvicorn:Protocol shop:app                             (uvicorn 0.38 and later)
+    SERVER_TRACING_APP=shop:app uvicorn --factory server_tracing.uvicorn:create_app     (any, any option)
+
+`Protocol` is the HTTP implementation that uvicorn would have chosen by itself. `create_app` is a factory that
+hands on the application named by SERVER_TRACING_APP, which may be a factory too (SERVER_TRACING_APP_FACTORY=1).
+Importing this module does nothing; asking for one of the two opens the door of this process. Processes that
+only watch over others (`--workers`, `--reload`) never ask.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from server_tracing import config, worker
+from server_tracing.units import switch
+
+if TYPE_CHECKING:
+    from server_tracing.capture.recorder import Recorder
+
+APP, FACTORY = "SERVER_TRACING_APP", "SERVER_TRACING_APP_FACTORY"
+NO_APP = f"{APP} is not set; it names the application: {APP}=shop:app uvicorn --factory {__name__}:create_app"
+
+log = logging.getLogger("uvicorn.error")
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Protocol":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    if not open_door():
+        return AutoHTTPProtocol
+    # A class of this module: a process that is spawned with it imports this module, and opens its own door.
+    protocol = type(name, (AutoHTTPProtocol,), {"__module__": __name__, "__doc__": AutoHTTPProtocol.__doc__})
+    globals()[name] = protocol
+    return protocol
+
+
+def create_app() -> Any:
+    """The application itself; it is recorded where uvicorn calls it."""
+    app = load_app()
+    open_door(os.environ[APP])
+    return app
+
+
+def load_app() -> Any:
+    """What SERVER_TRACING_APP names, found and called as uvicorn would."""
+    from uvicorn.importer import ImportFromStringError, import_from_string
+
+    if not os.environ.get(APP):
+        give_up(NO_APP)
+    try:
+        app = import_from_string(os.environ[APP])
+    except ImportFromStringError as error:
+        give_up(f"Error loading ASGI app. {error}")
+    is_factory = switch(os.environ.get(FACTORY) or False)
+    try:
+        app = app()
+    except TypeError:  # uvicorn tries it, too
+        if is_factory:
+            raise
+    else:
+        if not is_factory:
+            log.warning("ASGI app factory detected. Using it, but please consider setting %s=1.", FACTORY)
+    return app
+
+
+def open_door(app: str | None = None) -> bool:
+    """Record the servers of this process; False if that is switched off."""
+    try:
+        loaded = config.load()
+    except config.ConfigError as error:
+        give_up(str(error))
+    if not loaded.config.enabled:
+        return False
+    from server_tracing.capture.uvicorn import follow
+
+    follow(partial(start, loaded, app), stop)
+    return True
+
+
+def start(loaded: config.Loaded, app: str | None, serving: Any) -> Recorder | None:
+    """Begin to record in this process, which is about to serve with this `uvicorn.Config`."""
+    import uvicorn
+
+    traced = worker.start(
+        loaded,
+        server=f"uvicorn {uvicorn.__version__}",
+        worker_class=implementation(serving),
+        app=app or (serving.app if isinstance(serving.app, str) else None),
+        trusted_proxies=serving.forwarded_allow_ips if serving.proxy_headers else (),
+    )
+    if traced is None:
+        return None
+    atexit.register(traced.stop)  # a start that fails never shuts down
+    return traced.recorder
+
+
+def stop() -> None:
+    """Deliver what can be delivered; uvicorn is done."""
+    traced = worker.current()
+    if traced is not None:
+        traced.stop()
+
+
+def implementation(serving: Any) -> str:
+    """h11, httptools, zttp: as `--http` calls the one that serves."""
+    for kind in serving.http_protocol_class.__mro__:
+        package, _, module = kind.__module__.rpartition(".")
+        if package == "uvicorn.protocols.http":
+            return str(module).removesuffix("_impl").removeprefix("auto_")
+    return ""
+
+
+def give_up(sentence: str) -> NoReturn:
+    """End as uvicorn does when it cannot start: a supervisor of 0.54 then stops instead of trying again."""
+    from uvicorn import config as uvicorn_config
+
+    print(sentence, file=sys.stderr)
+    sys.exit(getattr(uvicorn_config, "STARTUP_FAILURE", 1))

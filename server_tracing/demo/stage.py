@@ -19,6 +19,13 @@ from typing import Any
 
 OURS = ("SERVER_TRACING_", "GUNICORN_", "AWS_XRAY_", "OTEL_", "WEB_CONCURRENCY")  # nothing set may matter
 PATIENCE = 45.0  # seconds for anything that is waited for
+CONFIGURATION = """\
+# The shop has a gunicorn.conf.py of its own, and it still counts.
+workers = 2
+threads = 4
+timeout = 60
+control_socket_disable = True  # the default one may belong to another gunicorn; unknown before 25.1
+"""
 
 
 class DemoError(Exception):
@@ -39,6 +46,7 @@ class Stage:
     def open(self) -> None:
         """Start the shop, and return when it has answered."""
         os.mkfifo(self.till)
+        (self.folder / "gunicorn.conf.py").write_text(CONFIGURATION)
         with socket.create_server(("127.0.0.1", 0)) as listener, self.log.open("wb") as log:
             self.port = listener.getsockname()[1]
             self.server = subprocess.Popen(
@@ -56,9 +64,8 @@ class Stage:
 
     def command(self, bind: str) -> list[str]:
         """gunicorn as anybody would start it, with our `-c`."""
-        options = ["--bind", bind, "--workers", "2", "--threads", "4", "--timeout", "60"]
         door = ["-c", "python:server_tracing.gunicorn"]
-        return [sys.executable, "-m", "gunicorn", *door, *options, "server_tracing.demo.shop:app"]
+        return [sys.executable, "-m", "gunicorn", *door, "--bind", bind, "server_tracing.demo.shop:app"]
 
     def environment(self) -> dict[str, str]:
         """What the shop and the commands run with: today's environment without settings of ours."""

@@ -16,6 +16,7 @@ from server_tracing.record import Outcome
 PLUMBING = frozenset(
     ("socket", "ssl", "gevent", "select", "selectors")
 )  # on whose behalf it was called counts
+NO_REFUSAL = ("NoMoreData", "InvalidResponseHeader", "InvalidResponseHeaderName")
 HTTP2_GONE = ("HTTP2StreamError", "HTTP2ConnectionError")
 
 
@@ -43,10 +44,10 @@ def ending(exc: BaseException) -> Ending:
         return Ending(Outcome.ERROR, "", exc)
     if isinstance(exc, SystemExit):  # raised by a signal handler, wherever the request was
         return Ending(Outcome.KILLED, "timeout" if function == "handle_abort" else "exit", exc)
+    if type(exc).__module__ == "gunicorn.http.errors" and not is_named(exc, *NO_REFUSAL):
+        return Ending(Outcome.REJECTED, words(exc))  # a body that is no HTTP, read by the application
     if isinstance(exc, OSError) or is_named(exc, *HTTP2_GONE):
         return DISCONNECTED
-    if is_named(exc, "ParseException") and all(is_servers(module_of(frame)) for frame in frames):
-        return Ending(Outcome.REJECTED, words(exc))  # the application was never called
     return Ending(Outcome.ERROR, "", exc)
 
 

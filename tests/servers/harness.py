@@ -7,10 +7,10 @@ the one that runs the tests), binds it to a port nobody else can be given, and r
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -19,6 +19,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
+
+from server_tracing.store_file import FILE, StoreError
+from server_tracing.store_view import View
 
 PYTHON = os.environ.get("SERVER_TRACING_TEST_PYTHON", sys.executable)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -96,20 +101,27 @@ def status_of(response: bytes) -> int:
     return int(parts[1]) if len(parts) > 1 else 0
 
 
-def records(state_dir: Path | str, *options: str) -> list[dict[str, Any]]:
-    """What `server-tracing requests --json` says, oldest first."""
-    command = [PYTHON, "-m", "server_tracing.cli", "requests", "--json", "--limit", "100000"]
-    answer = subprocess.run(
-        [*command, "--state-dir", str(state_dir), *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment({}),
-        check=False,
-    )
-    if answer.returncode not in (0, 1) or "Traceback" in answer.stderr:
-        raise AssertionError(f"requests --json failed: {answer.stderr}")
-    return [json.loads(line) for line in reversed(answer.stdout.splitlines())]
+def records(state_dir: Path | str) -> list[dict[str, Any]]:
+    """The requests in the local store as `server-tracing requests --json` shows them, in order of start."""
+    try:
+        view = View.open(str(Path(state_dir) / FILE))
+    except (OSError, sqlite3.Error, StoreError):  # not there yet
+        return []
+    try:
+        return sorted(
+            (msgspec.to_builtins(found) for found in view.query()), key=lambda found: found["start"]
+        )
+    finally:
+        view.close()
+
+
+def events(state_dir: Path | str) -> list[str]:
+    """What happened to the workers, in order."""
+    view = View.open(str(Path(state_dir) / FILE))
+    try:
+        return [event.what for event in reversed(view.events())]
+    finally:
+        view.close()
 
 
 def ended(state_dir: Path | str, count: int, timeout: float = 15.0) -> list[dict[str, Any]]:
@@ -117,7 +129,7 @@ def ended(state_dir: Path | str, count: int, timeout: float = 15.0) -> list[dict
     found: list[dict[str, Any]] = []
 
     def enough() -> bool:
-        found[:] = [record for record in records(state_dir) if record["outcome"] != "running"]
+        found[:] = records(state_dir)
         return len(found) >= count
 
     with contextlib.suppress(AssertionError):

@@ -1,12 +1,12 @@
 """The doors for uvicorn.
 
-    uvicorn --http server_tracing.uvicorn:Protocol shop:app                             (uvicorn 0.38 and later)
-    SERVER_TRACING_APP=shop:app uvicorn --factory server_tracing.uvicorn:create_app     (any, any option)
+    uvicorn --http server_tracing.uvicorn:Protocol shop:app                            (uvicorn 0.38 and later)
+    SERVER_TRACING_APP=shop:app uvicorn --factory server_tracing.uvicorn:create_app    (any, with any option)
 
-`Protocol` is the HTTP implementation that uvicorn would have chosen by itself. `create_app` is a factory that
-hands on the application named by SERVER_TRACING_APP, which may be a factory too (SERVER_TRACING_APP_FACTORY=1).
-Importing this module does nothing; asking for one of the two opens the door of this process. Processes that
-only watch over others (`--workers`, `--reload`) never ask.
+`Protocol` is the HTTP implementation that uvicorn would have chosen by itself. `create_app` is a factory
+that hands on the application named by SERVER_TRACING_APP, which may itself be a factory
+(SERVER_TRACING_APP_FACTORY=1). Importing this module does nothing; asking for one of the two opens the door
+of this process. Processes that only watch over others (`--workers`, `--reload`) never ask.
 """
 
 from __future__ import annotations

@@ -42,9 +42,8 @@ def watch_handshakes(recorder_in_use: Callable[[], Recorder | None]) -> None:
 
     def write_http_response(protocol: Any, status: Any, headers: Any, body: Any = None) -> None:
         if not hasattr(protocol, "scope"):
-            refused(
-                protocol, request(protocol.path, protocol.request_headers), int(status), sys.exc_info()[1]
-            )
+            asked = request(protocol.path, protocol.request_headers)
+            refused(protocol, asked, int(status), sys.exc_info()[1])
 
     def data_received(protocol: Any, data: bytes) -> None:
         if not hasattr(protocol, "scope") and protocol.transport.is_closing():

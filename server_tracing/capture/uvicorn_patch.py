@@ -1,4 +1,4 @@
-"""Putting ours around uvicorn's functions: once per process, and told by name from versions that lack them."""
+"""Putting ours around uvicorn's functions, once per process; a version that lacks one is left as it is."""
 
 from __future__ import annotations
 

@@ -88,13 +88,12 @@ def known(protocol: Any, caller: FrameType | None) -> Known:
 
 def parsed(protocol: Any) -> Known | None:
     """httptools tells piece by piece; the others keep what they have not finished to themselves."""
-    url, parser, cycle = getattr(protocol, "url", b""), getattr(protocol, "parser", None), protocol.cycle
-    if not url or (cycle is not None and cycle.scope is protocol.scope):
+    url = getattr(protocol, "url", b"")
+    if not url or (protocol.cycle is not None and protocol.cycle.scope is protocol.scope):
         return None
-    version = parser.get_http_version() if protocol.headers else ""
-    return Known(
-        parser.get_method().decode("latin-1"), url.decode("latin-1"), version, text(protocol.headers)
-    )
+    method = protocol.parser.get_method().decode("latin-1")
+    version = protocol.parser.get_http_version() if protocol.headers else ""
+    return Known(method, url.decode("latin-1"), version, text(protocol.headers))
 
 
 def received(frame: FrameType | None) -> bytes:
@@ -115,10 +114,8 @@ def read(data: bytes) -> Known:
     words = lines[0].decode("latin-1").split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/"):
         return Known()
-    headers = [tuple(line.split(b":", 1)) for line in lines[1:] if b":" in line]
-    return Known(
-        words[0], words[1], words[2][5:], text([(name.lower(), value.strip()) for name, value in headers])
-    )
+    pairs = [line.partition(b":") for line in lines[1:] if b":" in line]
+    return Known(words[0], words[1], words[2][5:], text([(name, value.strip()) for name, _, value in pairs]))
 
 
 def text(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
@@ -143,18 +140,12 @@ def noting_unavailable(recorder_in_use: RecorderInUse) -> Around:
         async def service_unavailable(scope: Any, receive: Any, send: Any) -> None:
             recorder = recorder_in_use()
             slot = begin(recorder, scope) if recorder is not None else None
+            why = why_unavailable(send)
             try:
                 await original(scope, receive, send)
             finally:
                 if recorder is not None:
-                    recorder.end(
-                        slot,
-                        Outcome.REJECTED,
-                        UNAVAILABLE,
-                        UNAVAILABLE_BYTES,
-                        0,
-                        reason=why_unavailable(send),
-                    )
+                    recorder.end(slot, Outcome.REJECTED, UNAVAILABLE, UNAVAILABLE_BYTES, 0, reason=why)
 
         return service_unavailable
 

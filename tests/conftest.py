@@ -16,14 +16,13 @@ FOREIGN = (
     "APPLICATIONINSIGHTS_",
     "APPINSIGHTS_",
 )
-FOR_THE_TESTS = "SERVER_TRACING_TEST_PYTHON"
 HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(autouse=True)
 def settings_of_this_machine_do_not_count(monkeypatch):
     """A variable set where the tests run decides none of them."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN) and name != FOR_THE_TESTS]:
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         monkeypatch.delenv(name)
 
 

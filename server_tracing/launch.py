@@ -40,7 +40,7 @@ class Launch(NamedTuple):
 
 
 def run(command: Sequence[str]) -> NoReturn:
-    """Become `command`, recorded."""
+    """Become `command`, recorded; a LaunchError when that cannot be."""
     launch = prepare(command)
     try:
         os.execvpe(launch.argv[0], launch.argv, {**os.environ, **launch.variables})  # noqa: S606
@@ -49,7 +49,7 @@ def run(command: Sequence[str]) -> NoReturn:
 
 
 def prepare(command: Sequence[str]) -> Launch:
-    """What `run` will execute for this command line and the variables set now."""
+    """What will be executed for this command line and the variables set now."""
     argv = list(command)
     if not argv:
         raise LaunchError("say what to run: server-tracing run gunicorn ..., or uvicorn ...")

@@ -156,11 +156,22 @@ class TestSwitch:
 class TestRunning:
     """The process becomes the server."""
 
-    def test_a_missing_program_is_one_sentence(self):
+    @pytest.mark.parametrize(
+        ("command", "code", "sentence"),
+        [
+            (
+                ["/nowhere/gunicorn", "shop:app"],
+                1,
+                "cannot start '/nowhere/gunicorn': No such file or directory",
+            ),
+            (["hypercorn", "shop:app"], 2, "'hypercorn' is neither"),
+        ],
+    )
+    def test_what_cannot_be_started_is_one_sentence(self, command, code, sentence):
         """Not a traceback."""
-        with pytest.raises(LaunchError, match="cannot start '/nowhere/gunicorn': No such file") as raised:
-            run(["/nowhere/gunicorn", "shop:app"])
-        assert raised.value.code == 1
+        with pytest.raises(LaunchError, match=sentence) as raised:
+            run(command)
+        assert raised.value.code == code
 
     def test_the_process_is_replaced(self, tmp_path):
         """The server has the pid it was started with, gets our arguments, and its exit code counts."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import count as counter
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from . import store_batch as batch
 from . import store_file
@@ -57,9 +57,17 @@ class Counted(Struct):
     method: str
     route: str
     count: int = 0
+    errors: int = 0  # raised, killed, or answered with 5xx
     statuses: dict[int, int] = {}
     outcomes: dict[str, int] = {}
-    latencies: Histogram = Histogram()
+    latencies: Histogram = field(default_factory=Histogram)
+
+    def add(self, count: int, status: int, outcome: str, buckets: Mapping[int, int]) -> None:
+        self.count += count
+        self.errors += count if status >= 500 or outcome in ("error", "killed") else 0
+        self.statuses[status] = self.statuses.get(status, 0) + count
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+        self.latencies.merge(buckets)
 
 
 class Totals(NamedTuple):
@@ -150,19 +158,12 @@ class View:
         since = int(wanted.since.timestamp() // 60) if wanted.since else 0
         found: dict[tuple[str, str, str], Counted] = {}
         for service, route, method, status, outcome, count, buckets in self._minutes(since):
-            if (wanted.service and service != wanted.service) or (
-                wanted.route and not _like(route, wanted.route)
-            ):
+            if not _chosen(wanted, service, route):
                 continue
             key = (service, method, route)
-            counted = found.get(key)
-            if counted is None:
-                counted = found[key] = Counted(*key, latencies=Histogram())
-            counted.count += count
-            counted.statuses[status] = counted.statuses.get(status, 0) + count
-            name = batch.NAMES.get(outcome, "ok")
-            counted.outcomes[name] = counted.outcomes.get(name, 0) + count
-            counted.latencies.merge(batch.unpack_counts(buckets))
+            if key not in found:
+                found[key] = Counted(*key)
+            found[key].add(count, status, batch.NAMES.get(outcome, "ok"), batch.unpack_counts(buckets))
         return sorted(found.values(), key=lambda counted: -counted.count)
 
     def _minutes(self, since: int) -> list[tuple[Any, ...]]:
@@ -208,6 +209,14 @@ class View:
                 totals.exporters.setdefault(exporter, {})[counter_] = value
         return totals
 
+    def settled(self, sources: Iterable[str]) -> tuple[Totals, set[str]]:
+        """The totals, and which of these sources are counted in them: as of one moment."""
+        self._all("BEGIN")
+        try:
+            return self.totals(), {source for source in sources if self.acked(source) == FOLDED}
+        finally:
+            self._all("COMMIT")
+
     def acked(self, source: str) -> int:
         """The journal position up to which `source` is stored; endless once its worker is folded away."""
         rows = self._all("SELECT upto, folded FROM sources WHERE source = ?", source)
@@ -224,10 +233,9 @@ def _masks(wanted: Filter) -> tuple[int, int]:
     return batch.bits(classes) or -1, batch.bits(outcomes) or -1
 
 
-def _counts(wanted: Filter, service: str, route: str) -> bool:
-    return (not wanted.service or service == wanted.service) and (
-        not wanted.route or _like(route, wanted.route)
-    )
+def _chosen(wanted: Filter, service: str, route: str) -> bool:
+    right_service = not wanted.service or service == wanted.service
+    return right_service and (not wanted.route or _like(route, wanted.route))
 
 
 def _like(value: str, pattern: str) -> bool:

@@ -1,0 +1,56 @@
+"""What commands share: the options that several have, and the settings that hold for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+import click
+
+from server_tracing.config import Config, ConfigError, Loaded, load, resolve_state_dir
+from server_tracing.store import FILE, View
+
+Chosen = TypeVar("Chosen")
+
+OK, NOTHING = 0, 1
+
+state_dir = click.option(
+    "--state-dir", metavar="DIR", help="Where the servers keep their state; default: as the settings say."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON lines, for programs.")
+since = click.option("--since", metavar="WHEN", default="", help="10m, 2h, 12:00 or 2026-03-01T12:00:00Z.")
+service = click.option("--service", metavar="NAME", default="", help="Only this service.")
+route = click.option("--route", metavar="ROUTE", default="", help="Only this route; * and ? match anything.")
+
+
+def settings(state_dir: str | None) -> Loaded:
+    """The settings as a server started here would have them; for a directory that is named, any will do."""
+    try:
+        return load(arguments={"state_dir": state_dir} if state_dir else None)
+    except ConfigError:
+        if not state_dir:
+            raise
+        return Loaded(Config(state_dir=resolve_state_dir(os.environ, state_dir)), {}, [])
+
+
+def store_path(config: Config) -> str:
+    return os.path.join(config.state_dir, FILE)
+
+
+def open_view(config: Config) -> View:
+    """The store of a state directory; a StoreError that says what is missing."""
+    return View.open(store_path(config))
+
+
+def usage(choose: Callable[[], Chosen]) -> Chosen:
+    """What `choose` makes of options; its ValueError is a mistake of whoever typed them."""
+    try:
+        return choose()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def now() -> datetime:
+    return datetime.now().astimezone()

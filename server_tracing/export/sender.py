@@ -150,7 +150,7 @@ class Sender:
 
     def _run(self) -> None:
         while True:
-            wait = self._step()
+            wait = self.step()
             if self._stopping and (wait > 0 or not self._queue):
                 break
             if wait > 0:
@@ -160,7 +160,7 @@ class Sender:
         self._ended = True
         self._over.ring()
 
-    def _step(self) -> float:
+    def step(self) -> float:
         """Do one thing; how many seconds until there is another."""
         now = self._clock()
         if now < self._not_before:

@@ -1,0 +1,259 @@
+"""Senders: a backend that fails or hangs holds up nobody, and costs nothing that the spool can hold."""
+
+from __future__ import annotations
+
+import threading
+
+from export_kit import Backend, Worker, assert_balanced
+
+from server_tracing.export.exporter import ExportError
+from server_tracing.export.memory import MemoryExporter
+from server_tracing.export.sender import PATIENCE, Sender
+from server_tracing.record import Request
+
+
+def serve(worker: Worker, *paths: str) -> None:
+    for path in paths:
+        worker.serve(path)
+
+
+def tally(worker: Worker):
+    return worker.checkpoint.exporters["backend"]
+
+
+def sender_of(worker: Worker) -> Sender:
+    (sender,) = (sink for sink in worker.sinks if isinstance(sink, Sender))
+    return sender
+
+
+def test_records_are_delivered_in_order(tmp_path):
+    """One batch after the other."""
+    backend = Backend()
+    worker = Worker(backend, folder=tmp_path)
+    for number in range(5):
+        serve(worker, f"/{number}")
+        worker.wake()
+    assert backend.paths == [f"/{number}" for number in range(5)]
+    assert worker.journal.used == 0
+    assert_balanced(worker.checkpoint)
+
+
+def test_a_failed_batch_is_tried_again_after_a_pause(tmp_path):
+    """And keeps its place in the queue."""
+    backend = Backend(ExportError("down"))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/a")
+    worker.wake(0.1)
+    assert (backend.calls, backend.paths, tally(worker).queued) == (1, [], 1)
+    serve(worker, "/b")
+    worker.wake(0.6)
+    assert backend.paths == ["/a", "/b"]
+    assert_balanced(worker.checkpoint)
+
+
+def test_retry_after_is_obeyed(tmp_path):
+    """Not a second earlier than the backend asked for."""
+    backend = Backend(ExportError("slow down", retry_after=60))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/a")
+    worker.wake()
+    worker.wake(55)
+    assert backend.calls == 1
+    worker.wake(10)
+    assert backend.paths == ["/a"]
+
+
+def test_what_is_refused_for_good_is_dropped_and_counted(tmp_path):
+    """By the backend's reason."""
+    backend = Backend(ExportError("no", permanent=True, reason="bad_request"))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/a", "/b")
+    worker.wake()
+    assert tally(worker).dropped == {"bad_request": 2}
+    assert worker.journal.used == 0
+    assert_balanced(worker.checkpoint)
+
+
+def test_after_a_partial_success_only_the_rest_is_tried_again(tmp_path):
+    """What was taken is delivered, what was refused is dropped."""
+
+    class Partial(Backend):
+        def export(self, records):
+            requests = [record for record in records if isinstance(record, Request)]
+            if len(requests) == 4:
+                raise ExportError("206", remaining=requests[2:3], refused=1, reason="invalid")
+            super().export(records)
+
+    backend = Partial()
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/taken", "/taken-too", "/later", "/refused")
+    worker.wake()
+    worker.wake()
+    assert backend.paths == ["/later"]
+    assert (tally(worker).delivered, tally(worker).dropped) == (3, {"invalid": 1})
+    assert_balanced(worker.checkpoint)
+
+
+def test_an_exporter_with_a_bug_loses_the_batch_not_the_queue(tmp_path):
+    """After three attempts; what comes behind is delivered."""
+    backend = Backend(*[ZeroDivisionError()] * 3)
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/poison")
+    for _ in range(6):
+        worker.wake(0.9, steps=1)
+    serve(worker, "/fine")
+    worker.wake(30)
+    assert backend.paths == ["/fine"]
+    assert tally(worker).dropped == {"failed": 1}
+    assert_balanced(worker.checkpoint)
+
+
+def test_what_waits_too_long_goes_to_disk_and_releases_the_journal(tmp_path):
+    """Pending on disk, delivered when the backend is back, and counted once."""
+    backend = Backend(ExportError("down", retry_after=100))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/a", "/b")
+    worker.wake(0.1)
+    worker.wake(PATIENCE + 1)
+    assert worker.journal.used == 0
+    assert (tally(worker).spooled, tally(worker).delivered) == (2, 0)
+    assert_balanced(worker.checkpoint)
+    worker.wake(200)
+    assert backend.paths == ["/a", "/b"]
+    assert (tally(worker).spooled, tally(worker).delivered, tally(worker).closed) == (0, 2, 1)
+    assert sender_of(worker).spool.waiting() == 0
+    assert_balanced(worker.checkpoint)
+
+
+def test_under_pressure_everything_goes_to_disk_at_once(tmp_path):
+    """More than half of the ring must never wait for a backend."""
+    backend = Backend(ExportError("down", retry_after=10_000))
+    memory = MemoryExporter()
+    worker = Worker(backend, memory, folder=tmp_path, size=65536)
+    for number in range(2000):
+        serve(worker, f"/{number}")
+        if number % 50 == 0:
+            worker.wake(0.001, steps=1)
+    worker.wake(5)
+    assert worker.journal.lost == 0
+    assert len(memory.requests) == 2000
+    assert tally(worker).spooled == 2000
+    assert_balanced(worker.checkpoint)
+
+
+def test_newer_records_go_first_and_the_spool_when_nothing_else_waits(tmp_path):
+    """What is happening now is never behind an hour of backlog."""
+    backend = Backend(ExportError("down", retry_after=10))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/old")
+    worker.wake(0.1)
+    worker.wake(PATIENCE + 1)
+    worker.clock.advance(20)
+    serve(worker, "/new")
+    worker.wake(0.1)
+    assert backend.paths == ["/new", "/old"]
+
+
+def test_a_spool_that_cannot_be_written_costs_its_records_and_a_count(tmp_path):
+    """The journal is released all the same; the others lose nothing."""
+    (tmp_path / "spool").write_text("in the way")
+    memory = MemoryExporter()
+    worker = Worker(Backend(ExportError("down", retry_after=100)), memory, folder=tmp_path)
+    serve(worker, "/a")
+    worker.wake(0.1)
+    worker.wake(PATIENCE + 1)
+    assert tally(worker).dropped == {"spool_failed": 1}
+    assert memory.requests[0].path == "/a"
+    assert "cannot spool" in sender_of(worker).trouble
+    assert_balanced(worker.checkpoint)
+
+
+def test_a_damaged_spool_file_is_counted(tmp_path):
+    """Of two requests one can be read."""
+    backend = Backend(ExportError("down", retry_after=10))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/a", "/b")
+    worker.wake(0.1)
+    worker.wake(PATIENCE + 1)
+    (file,) = (tmp_path / "spool" / "backend").iterdir()
+    file.write_bytes(file.read_bytes()[:-3])
+    worker.wake(60)
+    assert backend.paths == ["/a"]
+    assert (tally(worker).delivered, tally(worker).dropped) == (1, {"damaged": 1})
+    assert_balanced(worker.checkpoint)
+
+
+def test_a_batch_in_a_hanging_hand_is_spooled_and_not_sent_twice_if_it_succeeds(tmp_path):
+    """The journal does not wait; and what the backend took after all is not sent from the disk."""
+    backend = Backend()
+    backend.gate = threading.Event()
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    serve(worker, "/a")
+    worker.clock.advance(2)
+    worker.reader.wake()
+    hand = threading.Thread(target=sender.step)
+    hand.start()
+    assert backend.called.wait(10)
+    worker.clock.advance(PATIENCE + 1)
+    worker.reader.wake()
+    assert (tally(worker).spooled, worker.journal.used) == (1, 0)
+    backend.gate.set()
+    hand.join()
+    worker.wake(0.1)
+    assert backend.paths == ["/a"]
+    assert (tally(worker).spooled, tally(worker).delivered) == (0, 1)
+    assert_balanced(worker.checkpoint)
+
+
+def test_a_hanging_backend_delays_no_other(tmp_path):
+    """Every other exporter goes on as if it were not there."""
+    hanging, memory = Backend(), MemoryExporter()
+    hanging.gate = threading.Event()
+    worker = Worker(hanging, memory, folder=tmp_path)
+    serve(worker, "/a")
+    worker.clock.advance(2)
+    worker.reader.wake()
+    hand = threading.Thread(target=sender_of(worker).step)
+    hand.start()
+    assert hanging.called.wait(10)
+    serve(worker, "/b")
+    worker.clock.advance(2)
+    worker.reader.wake()
+    assert [request.path for request in memory.requests] == ["/a", "/b"]
+    hanging.gate.set()
+    hand.join()
+
+
+def test_memory_is_bounded_whatever_the_backend_does(tmp_path):
+    """At most so many records; the rest is on disk."""
+    worker = Worker(Backend(ExportError("down", retry_after=1e6)), folder=tmp_path, size=8 << 20)
+    for number in range(6000):
+        serve(worker, f"/{number}")
+        if number % 500 == 0:
+            worker.wake(0.01, steps=1)
+    worker.wake(0.01)
+    assert sum(len(batch.records) for batch in sender_of(worker)._queue) <= 2000
+    assert tally(worker).spooled >= 4000
+    assert_balanced(worker.checkpoint)
+
+
+def test_its_thread_is_born_with_the_first_batch(tmp_path):
+    """An exporter nobody uses costs no thread."""
+    started = []
+    worker = Worker(Backend(), folder=tmp_path)
+    sender_of(worker)._start_thread = started.append
+    worker.wake()
+    assert started == []
+    serve(worker, "/a")
+    worker.wake()
+    assert len(started) == 1
+
+
+def test_its_repr_says_how_the_backend_is(tmp_path):
+    """Healthy, or failing and why."""
+    worker = Worker(Backend(ExportError("refused")), folder=tmp_path)
+    assert repr(sender_of(worker)) == "<Sender backend · 0 records held · healthy>"
+    serve(worker, "/a")
+    worker.wake(0.1)
+    assert repr(sender_of(worker)) == "<Sender backend · 1 records held · failing: refused>"

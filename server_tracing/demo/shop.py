@@ -10,6 +10,7 @@ from typing import Any
 
 Answer = tuple[str, str]
 SLOW_QUERY = 1.2  # seconds
+SLOW_BANK = 0.6
 BASKETS: dict[str, list[str]] = {}
 
 
@@ -44,7 +45,8 @@ def report() -> Answer:
 
 
 def checkout() -> Answer:
-    """Waits for a bank that never answers; tells through the pipe at the till which process waits."""
+    """Waits for a bank that never answers; after a while tells, through the pipe at the till, who waits."""
+    time.sleep(SLOW_BANK)
     Path(os.environ["SHOP_TILL"]).write_text(f"{os.getpid()}\n")
     while True:
         time.sleep(60)

@@ -117,8 +117,8 @@ class Stage:
     def records(self, *filters: str) -> list[dict[str, Any]]:
         """What `server-tracing requests --json` prints now."""
         command = self.tracing("requests", "--json", "--limit", "10000", *filters)
-        printed = subprocess.run(command, env=self.environment(), stdout=subprocess.PIPE, check=False).stdout
-        return [json.loads(line) for line in printed.splitlines()]
+        answer = subprocess.run(command, env=self.environment(), capture_output=True, check=False)
+        return [json.loads(line) for line in answer.stdout.splitlines()]
 
     def show(self, *arguments: str) -> None:
         """Run a command as the reader would, and let it print."""

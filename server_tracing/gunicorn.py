@@ -106,7 +106,7 @@ def begin(serving: Any) -> None:
         traced = worker.start(loaded, reasons=reasons.reason_for, **lifecycle.facts(serving))
         if traced is not None:
             serving.server_tracing = traced
-            capture.attach(serving, traced.recorder, loaded.config.capture.cpu)
+            capture.attach(serving, traced.recorder, loaded.config.capture.cpu, lambda: end(serving))
     except Exception:
         serving.log.exception("tracing is off in this worker: it could not be started")
 

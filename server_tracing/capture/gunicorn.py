@@ -12,6 +12,7 @@ Which way that is shows in what the worker can do, not in its class's name:
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.gunicorn_hooks import attach_hooks, calls_hooks
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
 TORNADO_APPLICATIONS = (("tornado.web", "Application"), ("tornado.wsgi", "WSGIContainer"))
 
 
-def attach(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
-    """Record this worker's requests; called in its process, when its application is loaded."""
+def attach(
+    worker: Any, recorder: Recorder, cpu: bool = False, stop: Callable[[], None] = lambda: None
+) -> None:
+    """Record this worker's requests; called in its process, when its application is loaded.
+
+    `stop` is for the worker whose end gunicorn does not see: uvicorn's, once it has shut down, dies of the
+    SIGTERM it got.
+    """
     if hasattr(worker, "asgi"):
         from server_tracing.capture.gunicorn_asgi import attach_asgi
 
         attach_asgi(worker, recorder)
     elif hasattr(getattr(worker, "config", None), "lifespan"):
-        from server_tracing.capture.uvicorn import attach_worker
+        from server_tracing.capture.uvicorn import follow
 
-        attach_worker(worker, recorder)
+        follow(lambda config: recorder, stop)
     elif calls_hooks(worker):
         attach_hooks(worker, recorder, cpu)
     elif runs_wsgi(worker):

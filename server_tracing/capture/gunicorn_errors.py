@@ -68,10 +68,19 @@ def conclude(recorder: Recorder, req: Any, addr: Any, exc: BaseException, status
             outcome,
             slot.status or status,
             0,  # as in the access log, which counts no error page
+            body_length(req.headers),
             reason=reason,
             fault=raised and fault_from(raised),
             cpu=cpu_of(req),
         )
+
+
+def body_length(headers: list[tuple[str, str]]) -> int:
+    """The length of a request's body, where its head tells."""
+    told = dict(headers)
+    if "CONTENT-LENGTH" in told:
+        return int(told["CONTENT-LENGTH"])
+    return -1 if "TRANSFER-ENCODING" in told else 0
 
 
 def cpu_of(req: Any) -> int:

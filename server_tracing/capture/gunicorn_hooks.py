@@ -113,7 +113,7 @@ def settle(recorder: Recorder, req: Any, environ: Any, resp: Any, exc: BaseExcep
         outcome, reason, raised = ending(exc)
         answers_itself = outcome == Outcome.ERROR and hasattr(req, "stream")  # HTTP/2: no handle_error
         status = slot.status or (500 if answers_itself else 0)
-        details |= {"reason": reason, "fault": raised and fault_from(raised)}
+        details |= {"reason": reason, "fault": fault_from(raised) if raised else None}
     sent = slot.sent or getattr(resp, "sent", 0)
     recorder.end(slot, outcome, status, sent, received(environ), **details)
 

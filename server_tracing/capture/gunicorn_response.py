@@ -31,10 +31,13 @@ def _watching_head(send: Callable[[Any], None], clock: Callable[[], int]) -> Cal
         if response.headers_sent:  # as the wrapped one begins: called for every chunk, it is to stay cheap
             return
         send(response)
-        slot = getattr(response.req, SLOT, None)
-        if slot is not None:
-            slot.first_byte = clock()
-            slot.status = response.status_code or 0
+        try:
+            slot = getattr(response.req, SLOT, None)
+            if slot is not None:
+                slot.first_byte = clock()
+                slot.status = response.status_code or 0
+        except Exception:  # noqa: BLE001, S110 - it has no status where the application never named one
+            pass
 
     return send_headers
 

@@ -12,7 +12,7 @@ from server_tracing.ring import MAX_FRAME
 
 def raised(action: object, *arguments: object) -> BaseException:
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever it is, it is the subject
-        action(*arguments)  # type: ignore[operator]
+        action(*arguments)
     return caught.value
 
 

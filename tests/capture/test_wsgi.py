@@ -58,7 +58,7 @@ def hello(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]
 def served(app: Application, chunks: int | None = None, **environ: Any) -> tuple[Server, Ended]:
     recorder = FakeRecorder()
     server = Server(**environ)
-    server.serve(wrap(app, recorder), chunks)  # type: ignore[arg-type]
+    server.serve(wrap(app, recorder), chunks)
     return server, recorder.only()
 
 
@@ -102,7 +102,7 @@ def test_an_application_that_raises_is_an_error_the_server_answers() -> None:
 
     recorder = FakeRecorder()
     with pytest.raises(ValueError, match="boom") as caught:
-        Server().serve(wrap(boom, recorder))  # type: ignore[arg-type]
+        Server().serve(wrap(boom, recorder))
     assert caught.value is error
     ended = recorder.only()
     assert (ended.outcome, ended.status, ended.details["fault"].type) == (Outcome.ERROR, 500, "ValueError")
@@ -112,7 +112,7 @@ def test_a_server_that_sends_all_or_nothing_sends_nothing_of_a_failure() -> None
     """Under tornado a failure in mid-stream reaches no client, not even as a status."""
     recorder = FakeRecorder()
     with pytest.raises(RuntimeError):
-        Server().serve(wrap(midstream, recorder, all_or_nothing=True))  # type: ignore[arg-type]
+        Server().serve(wrap(midstream, recorder, all_or_nothing=True))
     assert recorder.only()[1:4] == (Outcome.ERROR, 0, 0)
 
 
@@ -126,7 +126,7 @@ def test_a_failure_in_mid_stream_keeps_the_status_that_was_sent() -> None:
     """The client has a 200 by then, and some bytes."""
     recorder = FakeRecorder()
     with pytest.raises(RuntimeError):
-        Server().serve(wrap(midstream, recorder))  # type: ignore[arg-type]
+        Server().serve(wrap(midstream, recorder))
     ended = recorder.only()
     assert ended[1:4] == (Outcome.ERROR, 200, 5)
     assert [frame.function.rpartition(".")[2] for frame in ended.details["fault"].frames] == ["midstream"]
@@ -142,7 +142,7 @@ def test_an_application_that_fails_before_its_first_byte_gets_a_500() -> None:
 
     recorder = FakeRecorder()
     with pytest.raises(RuntimeError):
-        Server().serve(wrap(late, recorder))  # type: ignore[arg-type]
+        Server().serve(wrap(late, recorder))
     assert recorder.only().status == 500
 
 
@@ -150,7 +150,7 @@ def test_a_server_that_stops_early_had_lost_its_client() -> None:
     """Closed before the last chunk is `disconnected`, with what was sent until then."""
     recorder = FakeRecorder()
     with pytest.raises(BrokenPipeError):
-        Server().serve(wrap(hello, recorder), chunks=1)  # type: ignore[arg-type]
+        Server().serve(wrap(hello, recorder), chunks=1)
     assert recorder.only()[1:4] == (Outcome.DISCONNECTED, 200, 5)
 
 
@@ -162,9 +162,9 @@ def test_a_response_cut_at_its_announced_length_is_complete() -> None:
         return [b"hello", b"and more"]
 
     recorder = FakeRecorder()
-    body = wrap(announced, recorder)(Server().environ, Server().start_response)  # type: ignore[arg-type]
+    body = wrap(announced, recorder)(Server().environ, Server().start_response)
     next(iter(body))
-    body.close()  # type: ignore[attr-defined]
+    body.close()
     assert recorder.only().outcome == Outcome.OK
 
 
@@ -172,7 +172,7 @@ def test_an_answer_to_head_that_is_never_read_is_complete() -> None:
     """Nobody wants its body."""
     recorder = FakeRecorder()
     server = Server(REQUEST_METHOD="HEAD")
-    wrap(hello, recorder)(server.environ, server.start_response).close()  # type: ignore[arg-type,attr-defined]
+    wrap(hello, recorder)(server.environ, server.start_response).close()
     assert recorder.only()[1:4] == (Outcome.OK, 200, 0)
 
 
@@ -191,7 +191,7 @@ def test_close_is_called_once_and_what_it_raises_is_heard() -> None:
 
     recorder = FakeRecorder()
     with pytest.raises(OSError, match="on close"):
-        Server().serve(wrap(app, recorder))  # type: ignore[arg-type]
+        Server().serve(wrap(app, recorder))
     assert closed == [1]
     assert recorder.only().outcome == Outcome.OK
 
@@ -210,7 +210,7 @@ def test_a_file_wrapper_stays_what_it_is() -> None:
     def app(environ: Any, start: Any) -> Iterable[bytes]:
         ok(start, ("Content-Length", "7"))
         made.append(environ["wsgi.file_wrapper"](file))
-        return made[0]  # type: ignore[no-any-return]
+        return made[0]
 
     server, ended = served(app)
     assert server.received is made[0]
@@ -223,11 +223,11 @@ def test_a_file_whose_client_left_is_disconnected() -> None:
 
     def app(environ: Any, start: Any) -> Iterable[bytes]:
         ok(start)
-        return environ["wsgi.file_wrapper"](io.BytesIO(b"content"))  # type: ignore[no-any-return]
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"content"))
 
     recorder = FakeRecorder()
     with pytest.raises(BrokenPipeError):
-        Server().serve(wrap(app, recorder), chunks=1)  # type: ignore[arg-type]
+        Server().serve(wrap(app, recorder), chunks=1)
     assert recorder.only().outcome == Outcome.DISCONNECTED
 
 
@@ -271,7 +271,7 @@ def test_the_standard_library_finds_nothing_to_complain_about() -> None:
     server = Server(wsgi_version=(1, 0))
     del server.environ["wsgi.file_wrapper"]
     server.environ = {key: value for key, value in server.environ.items() if key != "wsgi_version"}
-    server.serve(validator(wrap(validator(app), recorder)))  # type: ignore[arg-type]
+    server.serve(validator(wrap(validator(app), recorder)))
     assert recorder.only().outcome == Outcome.OK
 
 
@@ -279,12 +279,12 @@ def test_a_full_journal_leaves_the_application_as_it_is() -> None:
     """Without room for a record the application's own iterable is returned."""
     recorder = FakeRecorder(full=True)
     body = [b"mine"]
-    assert wrap(lambda e, s: body, recorder)({}, print) is body  # type: ignore[arg-type]
+    assert wrap(lambda e, s: body, recorder)({}, print) is body
 
 
 def test_an_odd_environment_costs_a_record_and_nothing_else() -> None:
     """What cannot be understood is passed on."""
     recorder = FakeRecorder()
     server = Server(REMOTE_PORT="not a number")
-    assert server.serve(wrap(hello, recorder)).got == [b"hello", b" ", b"world"]  # type: ignore[arg-type]
+    assert server.serve(wrap(hello, recorder)).got == [b"hello", b" ", b"world"]
     assert not recorder.ended

@@ -134,7 +134,8 @@ def ended(state_dir: Path | str, count: int, timeout: float = 15.0) -> list[dict
 
     with contextlib.suppress(AssertionError):
         wait_until(enough, timeout)
-    assert len(found) >= count, f"{len(found)} of {count} records: {found}"
+    shown = [f"{one.get('path')} {one.get('status')} {one['outcome']}"[-80:] for one in found]
+    assert len(found) >= count, f"{len(found)} of {count} records: {shown}"
     return found
 
 
@@ -149,12 +150,16 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 class Server:
     """A running server; leaving the `with` block ends it and everything it started."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | str | None) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | str | None, files: Mapping[str, str]
+    ) -> None:
         self._port = reserve_port()
         self._directory = tempfile.TemporaryDirectory(prefix="server-tracing-", ignore_cleanup_errors=True)
         self.root = Path(self._directory.name)
         self.root.chmod(0o755)
         self.state_dir = Path(env.get("SERVER_TRACING_DIR", self.root / "state"))
+        for name, text in files.items():
+            (self.root / name).write_text(self.fill(text))
         self._log = self.root / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -242,9 +247,13 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | str | None = None,
     until: Callable[[Server], object] = Server.accepts,
+    files: Mapping[str, str] | None = None,
 ) -> Server:
-    """Start a server; `{port}` and `{root}` (its directory) are filled in; without a bind it gets one."""
-    server = Server(argv, env or {}, cwd)
+    """Start a server in a directory of its own, which holds `files`.
+
+    `{port}` and `{root}` (that directory) are filled in everywhere; without a bind it gets one.
+    """
+    server = Server(argv, env or {}, cwd, files or {})
     try:
         wait_until(lambda: until(server), START_LIMIT)
     except BaseException as failure:

@@ -73,6 +73,7 @@ class Sender:
 
     def offer(self, batch: Batch) -> None:
         """Take a batch, to be delivered soon."""
+        batch.born = self._clock()  # our patience with the backend begins now, however late the reader was
         with self._lock:
             self._queue.append(batch)
         self.start()

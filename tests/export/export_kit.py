@@ -1,4 +1,4 @@
-"""What the exporter's tests are made of: a worker in miniature, clocks that are turned, backends that obey."""
+"""What the exporter's tests are made of: a worker in miniature, a clock one turns, backends that obey."""
 
 from __future__ import annotations
 
@@ -192,7 +192,8 @@ class Worker:
         )
 
     def wake(self, seconds: float = 2.0, steps: int = 4) -> None:
-        """The reader and the senders do what there is to do."""
+        """The reader reads, and some time later it and the senders do what there is to do."""
+        self.reader.wake()
         self.clock.advance(seconds)
         for _ in range(steps):
             self.reader.wake()

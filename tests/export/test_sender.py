@@ -99,8 +99,8 @@ def test_an_exporter_with_a_bug_loses_the_batch_not_the_queue(tmp_path):
     backend = Backend(*[ZeroDivisionError()] * 3)
     worker = Worker(backend, folder=tmp_path)
     serve(worker, "/poison")
-    for _ in range(6):
-        worker.wake(0.9, steps=1)
+    for _ in range(9):
+        worker.wake(0.3, steps=1)
     serve(worker, "/fine")
     worker.wake(30)
     assert backend.paths == ["/fine"]

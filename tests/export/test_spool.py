@@ -107,7 +107,8 @@ def test_what_is_too_old_is_dropped_and_counted(tmp_path, clock):
     """A backend that refuses old records is not sent any."""
     spool = make(tmp_path, clock, age=60.0)
     put(spool, record())
-    assert not spool.is_stale(claimed := spool.claim())
+    claimed = spool.claim()
+    assert not spool.is_stale(claimed)
     spool.give_up(claimed)
     clock.advance(61)
     spool.trim()

@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "server_tracing"
 ROOMS = ("capture", "inside", "export", "viewer")
 BACKENDS = {"aws_xray_sdk", "opencensus", "azure", "boto3", "botocore", "requests", "urllib3"}
-SLOW_OR_WAITING = {"json", "socket", "logging", "http", "urllib.request", "sqlite3", "subprocess"}
+SLOW_OR_WAITING = {"json", "socket", "http", "urllib.request", "sqlite3", "subprocess"}
+LOGGING_SET_UP = {"basicConfig", "dictConfig", "fileConfig", "addHandler", "setLevel"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -46,6 +47,11 @@ def executed(node: ast.AST) -> Iterator[ast.AST]:
     for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     for child in node.orelse if for_types else ast.iter_child_nodes(node):
         yield from executed(child)
+
+
+def attributes(path: Path) -> Iterator[ast.Attribute]:
+    """Everything of the form `something.name` in a file."""
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute))
 
 
 def absolute(statement: ast.ImportFrom, package: str) -> Iterator[str]:
@@ -86,8 +92,14 @@ def test_no_module_imports_a_backends_library_where_a_door_could_meet_it():
 
 
 def test_what_runs_inside_the_request_imports_nothing_that_waits():
-    """No backend, no json, no sockets, no logging set-up in capture/."""
+    """No backend, no json, no sockets in capture/."""
     assert not offences(in_room("capture"), lambda module: within(module, BACKENDS | SLOW_OR_WAITING))
+
+
+def test_nobody_sets_up_the_applications_logging():
+    """A library says what it has to say; where that goes is not its business."""
+    names = [(dotted(path), node.attr) for path in MODULES for node in attributes(path)]
+    assert not [(module, name) for module, name in names if name in LOGGING_SET_UP]
 
 
 @pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])

@@ -50,7 +50,8 @@ CANCELLED, CANCELLED_AFTER = "cancelled", "cancelled after its response"
 def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
     """The application for scopes of type http, something else for all others."""
     begin, end, ok = recorder.begin_bytes, recorder.end, int(Outcome.OK)
-    connection_of, in_transit = server.connection, server.in_transit
+    connection_of = server.connection
+    is_sent = server.is_sent if type(server).is_sent is not Server.is_sent else None
 
     async def http(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] != "http":
@@ -79,7 +80,7 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
         except BaseException as error:
             concluded(exchange, error)
             raise
-        if slot.stop and exchange.plain and "route" not in scope and connection not in in_transit:
+        if slot.stop and exchange.plain and "route" not in scope and (is_sent is None or is_sent(connection)):
             end(slot, ok, slot.status, slot.sent, slot.received)
         else:
             concluded(exchange)
@@ -132,12 +133,14 @@ class Exchange(Struct):
             if kind == "http.response.body":
                 slot = self.slot
                 if not slot.stop and not self.connection.disconnected:
-                    if "body" in message:
-                        slot.sent += len(message["body"])
-                    if message.get("more_body"):
+                    more = message.get("more_body")
+                    if more:
                         self.plain = False
-                    else:
-                        slot.stop = monotonic_ns()
+                    if self.plain or not self.server.broken(self.connection):
+                        if "body" in message:
+                            slot.sent += len(message["body"])
+                        if not more:
+                            slot.stop = monotonic_ns()
             elif kind == "http.response.start":
                 slot = self.slot
                 if not slot.status and not self.connection.disconnected:
@@ -174,11 +177,11 @@ class Exchange(Struct):
     def finish(self) -> None:
         """The application returned."""
         if self.slot.stop:
-            if self.connection in self.server.in_transit:
-                self.server.when_sent(self.connection, self.sent)
-            else:
+            if self.server.is_sent(self.connection):
                 self.end(Outcome.OK)
-        elif self.connection.disconnected:
+            else:
+                self.server.when_sent(self.connection, self.sent)
+        elif self.left():
             self.broken_off()
         elif self.slot.status:
             self.end(Outcome.ERROR, reason=HALF_RESPONSE)
@@ -191,7 +194,7 @@ class Exchange(Struct):
         cancelled = isinstance(error, CANCELLATIONS)
         if slot.stop and cancelled:
             self.end(Outcome.OK, reason=CANCELLED_AFTER)
-        elif self.connection.disconnected and not slot.stop:
+        elif not slot.stop and self.left():
             self.broken_off(fault=fault)
         elif slot.status:
             self.end(Outcome.ERROR, reason=CANCELLED if cancelled else "", fault=fault)
@@ -200,9 +203,14 @@ class Exchange(Struct):
         else:
             self.unanswered(500, fault=fault)
 
-    def sent(self, lost: bool) -> None:
-        """What was in transit is out, or never will be: the duration ends here."""
-        self.slot.stop = 0
+    def left(self) -> bool:
+        """Whether nobody is there any more for what is still to come."""
+        return self.connection.disconnected or self.server.broken(self.connection)
+
+    def sent(self, lost: bool, late: bool) -> None:
+        """The last byte is out, or never will be; if that is news, the duration ends now."""
+        if late:
+            self.slot.stop = 0
         self.end(Outcome.DISCONNECTED if lost else Outcome.OK)
 
     def broken_off(self, **details: Any) -> None:

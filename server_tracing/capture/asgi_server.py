@@ -6,7 +6,7 @@ says so. The one here knows nothing beyond the specification; `capture/uvicorn.p
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from server_tracing.capture.faults import fault_from
@@ -20,6 +20,7 @@ Message = Any  # a dict by the specification; what it really is, is for the serv
 Scope = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Sent = Callable[[bool, bool], None]
 App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
@@ -38,15 +39,22 @@ class Server:
     error_bytes = -1  # length of the body of its own 500
     cancelled_status = 0  # what it answers when the application was cancelled before its response
     dropped_code = -1  # what a WebSocket's client sees when the application ends without closing it
-    in_transit: Container[Any] = ()  # connections of which bytes are still, or for ever, in this process
 
     def connection(self, send: Send) -> Any:
         """Something whose `disconnected` is true once the client left before its response was complete."""
         return Connection()
 
-    def when_sent(self, connection: Any, end: Callable[[bool], None]) -> None:
-        """Call `end(lost)` when what was in transit has left this process, or cannot any more."""
-        end(False)
+    def broken(self, connection: Any) -> bool:
+        """Whether the connection is closed, even if the server has not found the time to say so."""
+        return False
+
+    def is_sent(self, connection: Any) -> bool:
+        """Whether a response the application has completed has left this process."""
+        return True
+
+    def when_sent(self, connection: Any, end: Sent) -> None:
+        """Call `end(lost, late)` when it has, or cannot any more; `late`: that took until now."""
+        end(False, False)
 
     def forget(self, connection: Any) -> None:
         """The record is written: this connection is no longer of interest."""

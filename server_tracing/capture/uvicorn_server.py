@@ -8,16 +8,15 @@ or the connection broke. Those calls are rare, and are watched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from server_tracing.capture.asgi_server import Connection, Send, Server
+from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.uvicorn_patch import loaded_protocols, surround, then
 
 NO_CODE, ABNORMAL = 1005, 1006
 REFUSAL = "server_tracing_refusal"  # set on a cycle that the server broke off, see uvicorn_refusals.py
 
-End = Callable[[bool], None]
+LOST = object()  # in the place of a way to end the record: the connection broke before there was one
 
 
 class UvicornServer(Server):
@@ -28,9 +27,13 @@ class UvicornServer(Server):
     dropped_code = ABNORMAL  # the transport is closed without a close frame
 
     def __init__(self) -> None:
-        self.in_transit: dict[Any, End | None] = {}  # cycle -> how to end its record, once it has finished
-        self._held: dict[Any, list[Any]] = {}  # protocol -> its cycles in transit
-        self._lost: set[Any] = set()  # cycles whose last bytes nobody will get
+        self._buffered: dict[
+            Any, Any
+        ] = {}  # cycle -> how to end its record (None: its application runs), or LOST
+        self._paused: dict[Any, list[Any]] = {}  # protocol -> its cycles among those
+        self._closing: dict[
+            Any, Sent
+        ] = {}  # cycle whose connection is closed after it -> how to end its record
 
     def connection(self, send: Send) -> Any:
         served_by = getattr(send, "__self__", None)
@@ -38,45 +41,59 @@ class UvicornServer(Server):
             return served_by
         return LegacySocket(served_by) if hasattr(served_by, "close_code") else Connection()
 
+    def broken(self, connection: Any) -> bool:
+        transport = getattr(connection, "transport", None)
+        return transport is not None and bool(transport.is_closing())
+
     def refusal(self, connection: Any) -> tuple[int, str] | None:
         found: tuple[int, str] | None = getattr(connection, REFUSAL, None)
         return found
 
     # ------------------------------------------------------------ responses on their way
 
+    def is_sent(self, connection: Any) -> bool:
+        """A transport that is closing was told to by uvicorn, or by an error of the last write."""
+        return connection not in self._buffered and not connection.transport.is_closing()
+
+    def when_sent(self, connection: Any, end: Sent) -> None:
+        if self._buffered.get(connection) is LOST:
+            end(True, True)
+        elif connection in self._buffered:
+            self._buffered[connection] = end
+        elif hasattr(connection, "stream"):  # HTTP/2: the connection is not closed for one response
+            end(False, False)
+        else:
+            self._closing[connection] = end
+
+    def forget(self, connection: Any) -> None:
+        self._buffered.pop(connection, None)
+
     def paused(self, protocol: Any) -> None:
         """The transport takes no more for now."""
         for cycle in cycles(protocol):
-            self.in_transit[cycle] = None
-            self._held.setdefault(protocol, []).append(cycle)
+            self._buffered[cycle] = None
+            self._paused.setdefault(protocol, []).append(cycle)
 
     def resumed(self, protocol: Any) -> None:
         """What was written has left, but for the last 16 KiB."""
-        for cycle in self._held.pop(protocol, ()):
-            end = self.in_transit.pop(cycle, None)
+        for cycle in self._paused.pop(protocol, ()):
+            end = self._buffered.pop(cycle, None)
             if end is not None:
-                end(False)
+                end(False, True)
 
-    def broken(self, protocol: Any, error: BaseException | None) -> None:
+    def closed(self, protocol: Any, error: BaseException | None) -> None:
         """The connection is closed: in order, after everything was written, if there is no error."""
-        for cycle in self._held.pop(protocol, ()):
-            lost = error is not None or cycle.disconnected
-            end = self.in_transit.pop(cycle, None)
-            if end is not None:
-                end(lost)
-            elif lost:  # its application still runs
-                self.in_transit[cycle] = None
-                self._lost.add(cycle)
+        for cycle in self._paused.pop(protocol, ()):
+            self._closed(cycle, error is not None or cycle.disconnected)
+        for cycle in [one for one in self._closing if one.transport is protocol.transport]:
+            self._closing.pop(cycle)(error is not None, False)
 
-    def when_sent(self, connection: Any, end: End) -> None:
-        if connection in self._lost:
-            end(True)
-        else:
-            self.in_transit[connection] = end
-
-    def forget(self, connection: Any) -> None:
-        self.in_transit.pop(connection, None)
-        self._lost.discard(connection)
+    def _closed(self, cycle: Any, lost: bool) -> None:
+        end = self._buffered.pop(cycle, None)
+        if end is not None:
+            end(lost, True)
+        elif lost:
+            self._buffered[cycle] = LOST
 
     # ------------------------------------------------------------ WebSockets
 
@@ -133,4 +150,4 @@ def watch_buffers() -> None:
     for _, protocol in loaded_protocols():
         surround(protocol, "pause_writing", then(UVICORN.paused))
         surround(protocol, "resume_writing", then(UVICORN.resumed))
-        surround(protocol, "connection_lost", then(UVICORN.broken))
+        surround(protocol, "connection_lost", then(UVICORN.closed))

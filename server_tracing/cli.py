@@ -70,18 +70,28 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError):  # not a text stream of Python's own
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = group.main(args=arguments, prog_name="server-tracing", standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code
     except BrokenPipeError:
         return _nobody_reads()
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last place where a person can be told in words
         return _failed(error)
+
+
+def _run(arguments: list[str]) -> int:
+    """click's own `main` would end a broken pipe with 1 and an interruption with an empty line."""
+    try:
+        with group.make_context("server-tracing", list(arguments)) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as done:  # --help, --version
+        return done.exit_code
+    return code if isinstance(code, int) else 0
 
 
 def _nobody_reads() -> int:

@@ -43,8 +43,7 @@ def _examine(config: Config) -> Health:
         health.totals, folded = view.settled([worker.origin.id for worker in health.workers])
         health.workers = [worker for worker in health.workers if worker.origin.id not in folded]
         health.events = view.events()
-        with suppress(OSError):
-            health.store_bytes = os.path.getsize(view.path)
+        health.store_bytes = _bytes(view.path)
     return health
 
 
@@ -55,3 +54,12 @@ def _view(config: Config, health: Health) -> View | None:
         if error.reason != "missing":
             health.trouble = str(error)
         return None
+
+
+def _bytes(path: str) -> int:
+    """The store, and what stands in its log yet."""
+    total = 0
+    for name in (path, path + "-wal"):
+        with suppress(OSError):
+            total += os.path.getsize(name)
+    return total

@@ -165,7 +165,7 @@ def _show_left_behind(screen: Screen, dead: Sequence[Worker]) -> None:
     if foreign:
         what = plural(len(foreign), "journal was", "journals were")
         screen.line(
-            f"{what} left behind by other settings (service or exporters have changed since): {_names(foreign)}."
+            f"{what} left behind by other settings (another service or exporters): {_names(foreign)}."
         )
         screen.line("`server-tracing recover` delivers them with today's settings.")
 

@@ -15,7 +15,7 @@ from .screen import Screen
 
 UNBOUNDED = 100  # columns in a pipe
 DEEPEST = 12  # levels that are indented
-NAMES = 0.45  # of the line, at most
+NAMES = 0.4  # of the line, at most
 MOST = 200  # lines
 
 

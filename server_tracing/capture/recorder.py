@@ -56,11 +56,13 @@ class Slot(msgspec.Struct, gc=False):
     number: int
     start: int
     thread: int
+    begin: bytes = b""  # as it stands in the journal, for who asks in the request's own time (inside/)
     first_byte: int = 0
     status: int = 0
     sent: int = 0
     received: int = 0
     stop: int = 0  # when the last byte went out, where the application may go on after it
+    live: Any = None  # the application's own view, once it has asked; knows nothing of the slot: no cycles
 
     def __repr__(self) -> str:
         return f"<Slot {self.number} · status {self.status or 'not yet'} · {self.sent} bytes sent>"
@@ -94,6 +96,9 @@ class Recorder:
         self.clock = clock
         self.journal = journal
         self.open: dict[int, Slot] = {}  # by number; set and deleted by request threads, read by the watchdog
+        # Told of every begin (None: there was no room for it) and of every end, once inside/ is in use.
+        self.entered: Callable[[Slot | None], object] | None = None
+        self.left: Callable[[Slot], object] | None = None
         self._encode = encode
         next_number = count(1).__next__
         self.begin_text = self._beginner(
@@ -142,8 +147,11 @@ class Recorder:
                 )
             if not write(kind, payload, promise):
                 lose()
-                return None
-            slot = opened[number] = Slot(number, start, get_ident())
+                slot = None
+            else:
+                slot = opened[number] = Slot(number, start, get_ident(), payload)
+            if self.entered is not None:
+                self.entered(slot)
             return slot
 
         return begin
@@ -164,6 +172,8 @@ class Recorder:
             """A request is over; said twice, the first word counts."""
             if slot is None or taken(slot.number, None) is None:
                 return
+            if self.left is not None:
+                self.left(slot)
             number, stop = slot.number, slot.stop or clock()
             try:
                 known = (number, stop, outcome, status, slot.first_byte, response_bytes, request_bytes)

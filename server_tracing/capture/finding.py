@@ -1,0 +1,29 @@
+"""Which open request a stack of frames serves: read off the stack, where nothing else was noted.
+
+Needed once in a process at most: by the requests that are being served at the very moment the application
+first asks for them. Their stacks hold the slot, as a local variable of a recorder in this room or on the
+request that gunicorn is handling.
+"""
+
+from __future__ import annotations
+
+from types import FrameType
+
+from server_tracing.capture.gunicorn_response import SLOT
+from server_tracing.capture.recorder import Slot
+
+
+def slot_of(frame: FrameType | None) -> Slot | None:
+    """The innermost request that this frame or one of its callers serves."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("server_tracing.capture."):
+            found = frame.f_locals.get("slot")
+        elif module.startswith("gunicorn."):
+            found = getattr(frame.f_locals.get("req"), SLOT, None)
+        else:
+            found = None
+        if isinstance(found, Slot):
+            return found
+        frame = frame.f_back
+    return None

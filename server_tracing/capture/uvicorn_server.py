@@ -99,10 +99,10 @@ class UvicornServer(Server):
 
     def close_code(self, connection: Any, told: int) -> int:
         """uvicorn tells 1005 also where the connection just broke; the protocol libraries know."""
-        if isinstance(connection, LegacySocket):
-            return connection.close_code or told
         if told not in (-1, NO_CODE):
             return told
+        if isinstance(connection, LegacySocket):
+            return connection.close_code or told
         library = getattr(connection, "conn", None)
         received = getattr(library, "close_rcvd", None)  # websockets
         if received is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 TEXT, CLOSE = 1, 8
 MASK = b"mask"
@@ -47,6 +48,8 @@ class WebSocket:
         """The code the server closes with; 1006 if the connection just ends."""
         for opcode, payload in self._frames():
             if opcode == CLOSE:
+                with suppress(OSError):  # the answer that a close asks for
+                    self._send(CLOSE, payload)
                 return int(struct.unpack(">H", payload[:2])[0]) if payload else 1005
         return 1006
 

@@ -6,8 +6,11 @@ import mmap
 import os
 import signal
 import struct
+import sys
 import threading
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,11 +151,29 @@ def test_the_ring_agrees_with_a_list(steps: list[tuple[int, bool]]) -> None:
     assert contents(journal) == model
 
 
-def test_threads_do_not_overwrite_each_other() -> None:
-    """Eight threads writing at once lose nothing."""
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """The interpreter switches threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize("traced", [False, True], ids=["as usual", "under a debugger"])
+@pytest.mark.parametrize("locked", [False, True], ids=["with a GIL", "without"])
+def test_threads_do_not_overwrite_each_other(
+    traced: bool, locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight threads writing at once lose nothing, also while something traces every line."""
+    if locked:
+        monkeypatch.setattr("server_tracing.ring._one_thread_at_a_time", lambda: False)
     journal = journal_in_memory(1 << 21)
+    tracer = lambda *_: tracer  # noqa: E731 - it returns itself
 
     def write(thread: int) -> None:
+        sys.settrace(tracer if traced else None)
         for index in range(500):
             begin(journal, b"%d-%d" % (thread, index))
             end(journal, b"%d+%d" % (thread, index))

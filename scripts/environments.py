@@ -35,7 +35,7 @@ def make(
         return interpreter
     say(f"Making {folder.name} with Python {recipe[2:].split()[0]}:", ", ".join([*groups, *packages]))
     run(python, "-m", "venv", "--clear", folder)
-    pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     run(*pip, "--upgrade", "pip>=25.1")  # the first that knows dependency groups
     named = [f"--group={group}" for group in groups]
     run(*pip, f"--only-binary={COMPILED}", *named, "--editable", REPOSITORY, *packages)

@@ -139,17 +139,19 @@ class Recorder:
             try:
                 kept = [header for header in headers if header[0] in wanted]
                 payload = encode((number, start, method, target, version, scheme, client, port, kept))
-                if len(payload) >= MAX_FRAME:
-                    raise ValueError
+                written = write(kind, payload, promise)
             except Exception:  # noqa: BLE001 - lone surrogates, numbers beyond 64 bits, strange types
+                payload, written = b"", False
+            if not written and not 0 < len(payload) < MAX_FRAME:
                 payload = encode(
                     _cut(number, start, method, target, version, scheme, client, port, headers, wanted)
                 )
-            if not write(kind, payload, promise):
+                written = write(kind, payload, promise)
+            if written:
+                slot = opened[number] = Slot(number, start, get_ident(), payload)
+            else:
                 lose()
                 slot = None
-            else:
-                slot = opened[number] = Slot(number, start, get_ident(), payload)
             if self.entered is not None:
                 self.entered(slot)
             return slot

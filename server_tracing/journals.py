@@ -52,6 +52,7 @@ class Journals:
         destinations: str = "",
         explicit: str | None = None,
         shm: str = SHM,
+        uid: int | None = None,  # whose: root may look at anybody's
     ) -> None:
         self.state_dir = state_dir
         self.service = service
@@ -59,7 +60,7 @@ class Journals:
         self.notes: list[str] = []  # why a journal does not stand where it should, one sentence each
         named = blake2b(os.path.abspath(state_dir).encode(), digest_size=8).hexdigest()
         self._shm = shm
-        self._shared = os.path.join(shm, f"server-tracing-{os.geteuid()}", named)
+        self._shared = os.path.join(shm, f"server-tracing-{os.geteuid() if uid is None else uid}", named)
         self._folders = [os.path.join(explicit, named)] if explicit else [self._shared]
         self._folders.append(os.path.join(state_dir, "journals"))
         self._locks: dict[str, int] = {}

@@ -111,14 +111,10 @@ def read(path: str) -> sqlite3.Connection:
     if not os.access(path, os.R_OK):
         raise _unreadable(path)
     try:
-        connection = _read(path)
-        fault = _fault(connection)
+        connection, fault = _try_reading(path)
     except sqlite3.Error as error:
         raise explain(path, error) from error
-    if fault == "empty":  # a worker is making it this very moment
-        fault = "has nothing in it yet"
-    if fault:
-        connection.close()
+    if connection is None:
         raise StoreError(f"The store {path} cannot be read: it {fault}.", "damaged")
     return connection
 
@@ -211,16 +207,26 @@ def _fault(connection: sqlite3.Connection) -> str:
     return "" if version == VERSION else f"has layout {version}, and this release reads layout {VERSION}"
 
 
-def _read(path: str) -> sqlite3.Connection:
+def _try_reading(path: str) -> tuple[sqlite3.Connection | None, str]:
     try:
-        connection = _connect(f"file:{quote(path)}?mode=ro")
-        connection.execute("SELECT count(*) FROM sqlite_master")
+        return _sound(_connect(f"file:{quote(path)}?mode=ro"))
     except sqlite3.OperationalError:
         if os.path.exists(path + "-wal"):
             raise
-        # A store at rest in a directory we cannot write: SQLite cannot make its lock file, nor needs it.
-        connection = _connect(f"file:{quote(path)}?immutable=1")
-    return connection
+    # A store at rest in a directory we cannot write: SQLite cannot make its lock file, nor needs it.
+    return _sound(_connect(f"file:{quote(path)}?immutable=1"))
+
+
+def _sound(connection: sqlite3.Connection) -> tuple[sqlite3.Connection | None, str]:
+    try:
+        fault = _fault(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if fault:
+        connection.close()
+    # "empty": a worker is making it this very moment
+    return (None, fault.replace("empty", "has nothing in it yet")) if fault else (connection, "")
 
 
 def _connect(uri: str) -> sqlite3.Connection:

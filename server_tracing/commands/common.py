@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 import click
 
 from server_tracing.config import Config, ConfigError, Loaded, load, resolve_state_dir
+from server_tracing.statedir import user_name
 from server_tracing.store import FILE, View
 
 Chosen = TypeVar("Chosen")
@@ -35,13 +37,47 @@ def settings(state_dir: str | None) -> Loaded:
         return Loaded(Config(state_dir=resolve_state_dir(os.environ, state_dir)), {}, [])
 
 
+def become_owner(state_dir: str) -> None:
+    """As root, start again as the owner of the state: files that root made in it would lock servers out.
+
+    Not without a new start: an interpreter below /root, say, could not import what it needs any more, and
+    records would be dropped for want of an exporter.
+    """
+    uid = owner(state_dir)
+    if os.geteuid() != 0 or not uid:
+        return
+    os.setgroups([])
+    os.setgid(os.stat(state_dir).st_gid)
+    os.setuid(uid)
+    command = [sys.executable, "-m", "server_tracing.cli", *sys.argv[1:]]
+    try:
+        os.execve(sys.executable, command, {**os.environ, "SERVER_TRACING_DIR": state_dir})  # noqa: S606
+    except OSError as error:
+        raise click.ClickException(
+            f"{state_dir} belongs to {user_name(uid)}, who cannot run {sys.executable} ({error.strerror}): "
+            f"run this as {user_name(uid)}, with a Python of that user."
+        ) from None
+
+
+def owner(state_dir: str) -> int | None:
+    """Whose state it is; None if there is none."""
+    try:
+        return os.stat(state_dir).st_uid
+    except OSError:
+        return None
+
+
 def store_path(config: Config) -> str:
     return os.path.join(config.state_dir, FILE)
 
 
 def open_view(config: Config) -> View:
-    """The store of a state directory; a StoreError that says what is missing."""
-    return View.open(store_path(config))
+    """The store of a state directory; closed when the command ends; a StoreError says why not."""
+    view = View.open(store_path(config))
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.call_on_close(view.close)
+    return view
 
 
 def usage(choose: Callable[[], Chosen]) -> Chosen:

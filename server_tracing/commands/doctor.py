@@ -13,7 +13,6 @@ from server_tracing.viewer.human import plural, visible
 from server_tracing.viewer.screen import Screen
 
 from . import common
-from .recover import drop_to_owner
 
 STYLES = {OK: ("green",), WARN: ("yellow",), FAIL: ("red", "bold")}
 INDENT = 6
@@ -40,7 +39,7 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
 
 def _load(state_dir: str | None) -> Loaded:
     loaded = load(arguments={"state_dir": state_dir} if state_dir else None)
-    drop_to_owner(loaded.config.state_dir)
+    common.become_owner(loaded.config.state_dir)
     return loaded
 
 

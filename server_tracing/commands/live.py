@@ -16,6 +16,8 @@ from server_tracing.record import End, Origin, Outcome, Request
 from server_tracing.store import View
 from server_tracing.viewer.health import Worker
 
+from .common import owner
+
 ATTEMPTS = 3  # to read a journal that its worker releases from under us
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -26,6 +28,7 @@ def journals_of(config: Config) -> Journals:
         service=config.service,
         destinations=destinations(config),
         explicit=config.journal.dir,
+        uid=owner(config.state_dir),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from server_tracing.viewer import lines
@@ -21,7 +19,7 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
     from server_tracing.export import recover
 
     loaded = common.settings(state_dir)
-    drop_to_owner(loaded.config.state_dir)
+    common.become_owner(loaded.config.state_dir)
     summary = recover(loaded)
     screen = Screen.standard()
     if as_json:
@@ -48,14 +46,3 @@ def _show(
     for exporter, count in requests.items():
         waiting = f", {plural(spooled[exporter], 'record')} waiting on disk" if spooled.get(exporter) else ""
         screen.line(f"  {visible(exporter)}: {plural(count, 'request')} delivered{waiting}")
-
-
-def drop_to_owner(state_dir: str) -> None:
-    """As root, become the owner of the state: files that root makes in it would lock the servers out."""
-    if os.geteuid() != 0 or not os.path.isdir(state_dir):
-        return
-    owner = os.stat(state_dir)
-    if owner.st_uid != 0:
-        os.setgroups([])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)

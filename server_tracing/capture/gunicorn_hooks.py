@@ -22,7 +22,8 @@ from server_tracing.record import Outcome
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Details, Recorder
 
-VERSIONS = {(1, 1): "1.1", (1, 0): "1.0", (2, 0): "2"}
+HTTP_1_1 = (1, 1)
+CODED = "HTTP_TRANSFER_ENCODING"
 
 _OK, _ERROR = int(Outcome.OK), int(Outcome.ERROR)
 
@@ -54,9 +55,13 @@ def before(
 
     def pre_request(worker: Any, req: Any) -> None:
         try:
-            host, port = client(req)
-            version = VERSIONS.get(req.version) or ".".join(map(str, req.version))
-            req.server_tracing = begin(req.method, req.uri, version, req.scheme, host, port, req.headers)
+            peer = req.peer_addr
+            if peer.__class__ is not tuple or req.proxy_protocol_info:
+                peer = client(req)
+            version = "1.1" if req.version == HTTP_1_1 else version_of(req)
+            req.server_tracing = begin(
+                req.method, req.uri, version, req.scheme, peer[0], peer[1], req.headers
+            )
         except Exception:  # noqa: BLE001, S110 - a request of a kind not known here costs a record
             pass
         users(worker, req)
@@ -66,6 +71,12 @@ def before(
         pre_request(worker, req)
 
     return pre_request_timed if timed else pre_request
+
+
+def version_of(req: Any) -> str:
+    """The version of HTTP as it is written: 1.0, 2."""
+    major, minor = req.version
+    return f"{major}.{minor}" if major < 2 else str(major)
 
 
 def client(req: Any) -> tuple[str, int]:
@@ -94,7 +105,8 @@ def after(
                 if exc is not None and is_close(exc):
                     exc = None
                 if exc is None and not timed:
-                    end(slot, _OK, slot.status or resp.status_code, slot.sent or resp.sent, received(environ))
+                    body = received(environ) if "CONTENT_LENGTH" in environ or CODED in environ else 0
+                    end(slot, _OK, slot.status or resp.status_code, slot.sent or resp.sent, body)
                 elif exc is None or slot.first_byte or hasattr(req, "stream") or not answered(exc):
                     settle(recorder, req, environ, resp, exc)
         except Exception:  # noqa: BLE001 - a response of a kind not known here
@@ -123,4 +135,4 @@ def received(environ: dict[str, Any]) -> int:
     length = environ.get("CONTENT_LENGTH")
     if length:
         return int(length)
-    return -1 if "HTTP_TRANSFER_ENCODING" in environ else 0
+    return -1 if CODED in environ else 0

@@ -22,7 +22,7 @@ WORDS = {TIMEOUT: "timeout", SIGNAL: "signal {}", EXIT: "exit {}"}
 
 
 class Reasons:
-    """The table; the newest entry of a pid counts."""
+    """The table: one entry a pid, of so many deaths the latest."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, ROOM * ENTRY.size)
@@ -30,17 +30,17 @@ class Reasons:
 
     def note(self, pid: int, cause: int, number: int = 0) -> None:
         """In the master: this worker is dead, and why."""
-        at = self._next() % ROOM * ENTRY.size
+        known = [entry[0] for entry in ENTRY.iter_unpack(self._memory[:])]
+        at = (known.index(pid) if pid in known else self._next() % ROOM) * ENTRY.size
         ENTRY.pack_into(self._memory, at, 0, cause, number)
         self._memory[at : at + 4] = pid.to_bytes(4, "little")
 
     def reason_for(self, pid: int) -> str | None:
         """In a worker: why that one died; None if the master has not said."""
-        found = None
-        for entry_pid, cause, number in ENTRY.iter_unpack(self._memory[:]):
-            if entry_pid == pid and cause in WORDS:
-                found = WORDS[cause].format(number)
-        return found
+        for known, cause, number in ENTRY.iter_unpack(self._memory[:]):
+            if known == pid and cause in WORDS:
+                return WORDS[cause].format(number)
+        return None
 
 
 class Death(NamedTuple):

@@ -1,0 +1,338 @@
+"""The gunicorn door: the configuration gunicorn reads through it is the user's own, with us in it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.config import Config
+
+from server_tracing import gunicorn as door
+from server_tracing.capture import gunicorn_lifecycle as lifecycle
+from server_tracing.capture.gunicorn_reasons import EXIT, ROOM, SIGNAL, TIMEOUT, Death, Reasons, watch_deaths
+
+DOOR = "python:server_tracing.gunicorn"
+TRACING = Path(__file__).parents[1] / "gunicorn_conf" / "tracing.py"
+
+
+@pytest.fixture(autouse=True)
+def fresh_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is a start of its own, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gunicorn.config.Chdir.default", str(tmp_path))
+    monkeypatch.setattr(door, "_master", None, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delenv("SERVER_TRACING_GUNICORN_CONF", raising=False)
+
+
+def started(*arguments: str) -> WSGIApplication:
+    """gunicorn as it is after it has read its configuration."""
+    sys.argv = ["gunicorn", *(arguments or ("-c", DOOR, "shop:app"))]
+    return WSGIApplication("%(prog)s")
+
+
+@pytest.fixture(autouse=True)
+def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gunicorn"])
+
+
+def configure(text: str, name: str = "gunicorn.conf.py") -> None:
+    Path(name).write_text(text)
+
+
+def test_the_default_configuration_file_is_read() -> None:
+    """As gunicorn would have read it without `-c`: values, lists, callables, environment."""
+    configure(
+        "workers = 3\n"
+        "bind = ['127.0.0.1:1', '127.0.0.1:2']\n"
+        "raw_env = ['A=1']\n"
+        "wsgi_app = 'other:app'\n"
+        "def when_ready(server):\n    pass\n"
+    )
+    app = started("-c", DOOR)
+    assert (app.cfg.workers, app.cfg.bind, app.cfg.env) == (3, ["127.0.0.1:1", "127.0.0.1:2"], {"A": "1"})
+    assert app.app_uri == "other:app"
+    assert app.cfg.when_ready.__module__ == "__config__"
+
+
+@pytest.mark.parametrize("location", ["own.py", "file:own.py", "python:own_module"])
+def test_another_configuration_can_be_named(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every form that gunicorn's `-c` takes."""
+    configure("workers = 5\n", "own.py")
+    configure("workers = 5\n", "own_module.py")
+    monkeypatch.setenv("SERVER_TRACING_GUNICORN_CONF", location)
+    try:
+        assert started().cfg.workers == 5
+    finally:
+        sys.modules.pop("own_module", None)
+
+
+def test_without_a_configuration_there_is_nothing_but_our_hooks() -> None:
+    """Two, and no setting besides."""
+    known = Config().settings
+    assert {name for name in vars(door) if name in known} == {"on_starting", "on_reload"}
+
+
+def test_the_command_line_still_beats_the_configuration() -> None:
+    """As without the door."""
+    configure("workers = 3\n")
+    assert started("-c", DOOR, "-w", "7", "shop:app").cfg.workers == 7
+
+
+def test_a_reload_reads_the_edited_file() -> None:
+    """gunicorn imports a `python:` module once; the door is read anew all the same."""
+    configure("workers = 2\n")
+    app = started()
+    configure("workers = 4\n")
+    app.reload()
+    assert app.cfg.workers == 4
+
+
+def test_the_file_in_a_clone_does_the_same() -> None:
+    """`-c gunicorn_conf/tracing.py` reads the user's file, too."""
+    configure("workers = 6\n")
+    app = started("-c", str(TRACING), "shop:app")
+    assert app.cfg.workers == 6
+    assert app.cfg.on_starting.__module__.startswith("server_tracing.")
+
+
+def test_a_syntax_error_is_told_as_gunicorn_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which file, where, and the end."""
+    configure("workers = = 2\n")
+    with pytest.raises(SystemExit) as ended:
+        started()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "Failed to read config file" in said
+    assert "SyntaxError" in said
+
+
+def test_a_missing_file_is_told_as_gunicorn_tells_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence."""
+    monkeypatch.setenv("SERVER_TRACING_GUNICORN_CONF", "nowhere.py")
+    with pytest.raises(SystemExit):
+        started()
+    assert "'nowhere.py' doesn't exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", ["post_fork = 'no such thing'\n", "on_starting = 5\n"])
+def test_a_bad_hook_is_told_as_gunicorn_tells_it(broken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one of those that we chain."""
+    configure(broken)
+    with pytest.raises(SystemExit):
+        started()
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_an_attribute_error_in_a_module_is_not_taken_for_a_missing_module_dict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `vars` makes of one would hide the user's mistake."""
+    configure("raise AttributeError('mine')\n", "raising_module.py")
+    monkeypatch.setenv("SERVER_TRACING_GUNICORN_CONF", "python:raising_module")
+    with pytest.raises(SystemExit):
+        started()
+    assert "Error: mine" in capsys.readouterr().err
+
+
+def test_importing_the_door_reads_no_configuration() -> None:
+    """A configuration file imports it for `install`."""
+    configure("raise SystemExit('read')\n")
+    importlib.import_module("server_tracing.gunicorn")
+
+
+def test_install_adds_itself_once() -> None:
+    """A file that installs us may be loaded through the door as well."""
+    configure("from server_tracing.gunicorn import install\ninstall(globals())\n")
+    namespace = door.configuration()
+    before = namespace["on_starting"]
+    door.install(namespace)
+    assert namespace["on_starting"] is before
+
+
+def test_the_switch_leaves_the_configuration_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off by the environment, nothing of ours is in it, and reloads still work."""
+    configure("workers = 2\n")
+    monkeypatch.setenv("SERVER_TRACING_ENABLED", "0")
+    app = started()
+    plain = Config()
+    assert app.cfg.on_starting is plain.on_starting
+    assert app.cfg.on_reload is plain.on_reload
+    configure("workers = 3\n")
+    app.reload()
+    assert app.cfg.workers == 3
+
+
+# ---------------------------------------------------------------- in the master
+
+
+class Log:
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str, *values: object) -> None:
+        self.warnings.append(text % values)
+
+    error = warning
+
+
+def arbiter(app: WSGIApplication) -> SimpleNamespace:
+    return SimpleNamespace(cfg=app.cfg, log=Log(), pidfile=None, WORKERS={}, reap_workers=lambda: None)
+
+
+def test_a_wrong_setting_stops_the_first_start_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn prints a RuntimeError of its master without a traceback, and ends."""
+    monkeypatch.setenv("SERVER_TRACING_SAMPLING_RATE", "often")
+    app = started()
+    with pytest.raises(RuntimeError, match="SERVER_TRACING_SAMPLING_RATE"):
+        app.cfg.on_starting(arbiter(app))
+
+
+def test_a_start_that_is_refused_leaves_no_pidfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn has written it by then."""
+    monkeypatch.setenv("SERVER_TRACING_SAMPLING_RATE", "often")
+    app = started()
+    master = arbiter(app)
+    unlinked: list[int] = []
+    master.pidfile = SimpleNamespace(unlink=lambda: unlinked.append(1))
+    with pytest.raises(RuntimeError):
+        app.cfg.on_starting(master)
+    assert unlinked == [1]
+
+
+def test_a_wrong_setting_at_a_reload_keeps_the_last_good_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the master says so."""
+    app = started()
+    master = arbiter(app)
+    app.cfg.on_starting(master)
+    assert door._master is not None
+    good = door._master.loaded
+    monkeypatch.setenv("SERVER_TRACING_SAMPLING_RATE", "often")
+    app.reload()
+    master.cfg = app.cfg
+    app.cfg.on_reload(master)
+    assert door._master.loaded is good
+    assert "SERVER_TRACING_SAMPLING_RATE" in master.log.warnings[0]
+    assert "stay" in master.log.warnings[0]
+
+
+def test_users_hooks_run_before_ours_and_may_fail() -> None:
+    """What theirs raise reaches gunicorn as without us."""
+    configure("def on_starting(server):\n    raise LookupError('theirs')\n")
+    app = started()
+    with pytest.raises(LookupError, match="theirs"):
+        app.cfg.on_starting(arbiter(app))
+    assert door._master is None
+
+
+def test_hooks_of_workers_are_chained_in_their_order() -> None:
+    """Set up after the user's, abort before, end after, whatever theirs raise."""
+    order: list[str] = []
+    worker = SimpleNamespace(pid=os.getpid())
+
+    def failing(server: Any, worker: Any) -> None:
+        order.append("user exits")
+        raise LookupError
+
+    cfg = Config()
+    cfg.set("post_worker_init", lambda worker: order.append("user starts"))
+    cfg.set("worker_abort", lambda worker: order.append("user aborts"))
+    cfg.set("worker_exit", failing)
+    lifecycle.follow_workers(
+        cfg,
+        begin=lambda worker: order.append("begin"),
+        abort=lambda worker: order.append("abort"),
+        end=lambda worker: order.append("end"),
+    )
+    cfg.post_worker_init(worker)
+    cfg.worker_abort(worker)
+    with pytest.raises(LookupError):
+        cfg.worker_exit(None, worker)
+    assert order == ["user starts", "begin", "abort", "user aborts", "user exits", "end"]
+
+
+def test_a_worker_exit_in_the_master_is_not_ours() -> None:
+    """gunicorn calls the hook there for a worker it could not signal."""
+    cfg = Config()
+    ended: list[int] = []
+    lifecycle.follow_workers(cfg, begin=print, abort=print, end=lambda worker: ended.append(worker.pid))
+    cfg.worker_exit(None, SimpleNamespace(pid=os.getpid() + 1))
+    assert ended == []
+
+
+# ---------------------------------------------------------------- why workers died
+
+
+def test_reasons_are_told_by_pid() -> None:
+    """A timeout, a signal and an exit read differently; of who is not known nothing is said."""
+    reasons = Reasons()
+    reasons.note(11, TIMEOUT, 9)
+    reasons.note(12, SIGNAL, 9)
+    reasons.note(13, EXIT, 1)
+    assert [reasons.reason_for(pid) for pid in (11, 12, 13, 14)] == ["timeout", "signal 9", "exit 1", None]
+
+
+def test_of_a_pid_that_died_twice_the_last_death_counts() -> None:
+    """Pids come back; also when the table has gone round in between."""
+    reasons = Reasons()
+    for pid in (8, 9, 10):
+        reasons.note(pid, EXIT, 0)
+    reasons.note(11, SIGNAL, 9)
+    for pid in range(1000, 1000 + ROOM - 4):
+        reasons.note(pid, EXIT, 0)
+    reasons.note(11, EXIT, 3)
+    assert reasons.reason_for(11) == "exit 3"
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_what_the_parent_notes_its_children_read() -> None:
+    """The memory is shared over a fork made before."""
+    reasons = Reasons()
+    here, there = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(here, 1)
+        os._exit(7 if reasons.reason_for(4711) == "signal 11" else 1)
+    reasons.note(4711, SIGNAL, 11)
+    os.write(there, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    os.close(here)
+    os.close(there)
+
+
+def test_deaths_are_noted_before_gunicorn_reaps() -> None:
+    """An aborted worker timed out, whatever it then died of."""
+    order: list[str] = []
+    workers = {1: SimpleNamespace(aborted=True), 2: SimpleNamespace(aborted=False)}
+    master = SimpleNamespace(WORKERS=workers, reap_workers=lambda: order.append("reaped"))
+    reasons = Reasons()
+
+    def dead(pids: Any) -> list[Death]:
+        order.append("looked")
+        return [Death(pid, SIGNAL, 9) for pid in pids]
+
+    watch_deaths(master, reasons, dead)
+    master.reap_workers()
+    assert order == ["looked", "reaped"]
+    assert [reasons.reason_for(pid) for pid in (1, 2)] == ["timeout", "signal 9"]
+
+
+def test_a_master_that_cannot_look_still_reaps() -> None:
+    """What goes wrong in us is nothing to gunicorn."""
+    reaped: list[int] = []
+    master = SimpleNamespace(WORKERS={1: None}, reap_workers=lambda: reaped.append(1))
+
+    def dead(pids: Any) -> list[Death]:
+        raise OSError
+
+    watch_deaths(master, Reasons(), dead)
+    master.reap_workers()
+    assert reaped == [1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from server_tracing.identity import anchor, child_span_id, derive
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server_tracing.identity import anchor, child_span_id, derive, hexadecimal
 from server_tracing.record import Origin
 
 ORIGIN = Origin(
@@ -42,3 +45,10 @@ def test_the_anchor_reads_both_clocks() -> None:
     wall, monotonic = anchor()
     assert wall > 1_700_000_000_000_000_000
     assert monotonic > 0
+
+
+@given(st.integers(0, 2**63), st.integers(0, 2**62))
+def test_ids_as_text_are_the_same_ids(number: int, start: int) -> None:
+    """Whoever writes them and whoever counts with them means the same request."""
+    trace_id, span_id = derive(ORIGIN, number, start)
+    assert hexadecimal(ORIGIN)(number, start) == (f"{trace_id:032x}", f"{span_id:016x}")

@@ -103,15 +103,18 @@ class Carrier:
 class Vitals:
     """Writes the worker's vitals into the journal, from where they go to every exporter."""
 
-    def __init__(self, journal: Journal, joiner: Joiner, gauge: Gauge) -> None:
+    def __init__(self, journal: Journal, joiner: Joiner, make_gauge: Callable[[], Gauge] = Gauge) -> None:
         self._journal = journal
         self._joiner = joiner
-        self._gauge = gauge
+        self._make_gauge = make_gauge
+        self._gauge: Gauge | None = None
         self._next = 0.0
 
     def __call__(self, now: float) -> None:
         if now >= self._next:
             self._next = now + VITALS_EVERY
+            if self._gauge is None:
+                self._gauge = self._make_gauge()
             vitals = self._gauge.read(self._joiner.in_flight, self._joiner.ended)
             self._journal.append(Kind.VITALS, _encode(vitals))
 

@@ -125,8 +125,9 @@ class Claims:
 
 
 def close_journal(source: Source, fold: Callable[[str, Checkpoint], object], journals: Journals) -> None:
-    """Everything in it is settled: its counts go to the totals, and its file away."""
+    """Everything in it is settled: its counts, if there are any, go to the totals, and its file away."""
     checkpoint = source.close_accounts()
     source.journal.settle(checkpoint)
-    fold(source.id, checkpoint)
+    if checkpoint.seen or any(tally.accounted or tally.spooled for tally in checkpoint.exporters.values()):
+        fold(source.id, checkpoint)
     journals.remove(source.journal)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from server_tracing.record import (
     Begin,
@@ -42,37 +43,25 @@ _mark = msgspec.msgpack.Decoder(Mark).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Trail:
+class Trail(Struct, gc=False):
     """What one request has left in the journal so far; whole when it has its `end`."""
 
-    __slots__ = (
-        "begin",
-        "end",
-        "first_byte",
-        "kind",
-        "notes",
-        "pin",
-        "position",
-        "spans",
-        "spans_dropped",
-        "stack",
-        "status",
-    )
+    kind: int
+    begin: Begin[Any]
+    pin: int  # the ring must keep everything from here on, or the request is not whole after a crash
+    end: End | None = None
+    position: int = -1  # of its end
+    first_byte: int = 0
+    status: int = 0
+    spans: dict[int, Span] | None = None  # by id: a span may come again, when it ends or is carried
+    spans_dropped: int = 0
+    notes: dict[tuple[str, str, str], Note] | None = None
+    stack: Stack | None = None
 
-    def __init__(self, kind: int, begin: Begin[Any], pin: int) -> None:
-        self.kind = kind
-        self.begin = begin
-        self.pin = (
-            pin  # the ring must keep everything from here on, or the request is not whole after a crash
-        )
-        self.end: End | None = None
-        self.position = -1  # of its end
-        self.first_byte = 0
-        self.status = 0
-        self.spans: dict[int, Span] | None = None  # by id: a span may come again, when it ends or is carried
-        self.spans_dropped = 0
-        self.notes: dict[tuple[str, str, str], Note] | None = None
-        self.stack: Stack | None = None
+    @property
+    def rich(self) -> bool:
+        """Was anything said of it between its begin and its end?"""
+        return self.notes is not None or self.spans is not None or self.stack is not None
 
     def frames(self) -> list[tuple[int, bytes]]:
         """The trail so far, as frames to be written once more."""
@@ -112,9 +101,9 @@ class Joiner:
         self._gone: set[int] | None = set() if adopted else None
         self._moving: dict[int, int] = {}  # carried, and not yet read back -> where its end was found, or -1
         self._zones: list[tuple[int, int]] = []
-        self._handlers: dict[int, Callable[[int, bytes], Joined]] = {
-            Kind.BEGIN_TEXT: lambda position, payload: self._begin(Kind.BEGIN_TEXT, position, payload),
-            Kind.BEGIN_BYTES: lambda position, payload: self._begin(Kind.BEGIN_BYTES, position, payload),
+        handlers: dict[Kind, Callable[[int, bytes], Joined]] = {
+            Kind.BEGIN_TEXT: self._begin_text,
+            Kind.BEGIN_BYTES: self._begin_bytes,
             Kind.CARRIED: self._carried,
             Kind.HEAD: self._head,
             Kind.END: self._whole_end,
@@ -125,6 +114,7 @@ class Joiner:
             Kind.VITALS: lambda position, payload: _vitals(payload),
             Kind.MARK: lambda position, payload: _mark(payload),
         }
+        self._handlers = {int(kind): handler for kind, handler in handlers.items()}
 
     @property
     def in_flight(self) -> int:
@@ -145,18 +135,27 @@ class Joiner:
 
     # ------------------------------------------------------------ one frame each
 
-    def _begin(self, kind: int, position: int, payload: bytes) -> Joined:
+    def _begin_text(self, position: int, payload: bytes) -> Joined:
+        return self._begin(Kind.BEGIN_TEXT, _begin_text, position, payload)
+
+    def _begin_bytes(self, position: int, payload: bytes) -> Joined:
+        return self._begin(Kind.BEGIN_BYTES, _begin_bytes, position, payload)
+
+    def _begin(
+        self, kind: int, decode: Callable[[bytes], Begin[Any]], position: int, payload: bytes
+    ) -> Joined:
         if position >= self._counted_from:
             self.begun += 1
         try:
-            begin = _begin_text(payload) if kind == Kind.BEGIN_TEXT else _begin_bytes(payload)
+            begin = decode(payload)
         except Exception:  # noqa: BLE001 - it was begun, so it must be accounted for
             self.garbled += 1
             return Loss("garbled")
-        if begin.number in self.open:
+        number = begin.number
+        if number in self.open:
             self.garbled += 1
             return Loss("garbled")
-        self.open[begin.number] = Trail(kind, begin, position)
+        self.open[number] = Trail(kind, begin, position)
         return None
 
     def _carried(self, position: int, payload: bytes) -> Joined:

@@ -32,12 +32,12 @@ class Outlet(Protocol):
 class Lane:
     """One exporter's share of the journal `source`."""
 
-    def __init__(self, source: str, outlet: Outlet, tally: Tally) -> None:
+    def __init__(self, source: str, outlet: Outlet, tally: Tally, stored: int = 0) -> None:
         self.source = source
         self.outlet = outlet
         self.tally = tally
         self._traits = outlet.traits
-        self._stored = outlet.stored(source)
+        self._stored = stored  # what the exporter remembers to have, beyond what was counted
         self._batch: Batch | None = None
         self._handed_out: deque[Batch] = deque()
         self._read = tally.acked

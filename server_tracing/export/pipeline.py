@@ -28,7 +28,6 @@ from .sender import Sender
 from .shape import Shaper
 from .source import Source
 from .spool import Spool
-from .vitals import Gauge
 
 RECOVER_JOURNAL = 64 << 10
 RECOVER_WAIT = 30.0  # seconds without progress after which `recover` gives up on a backend
@@ -112,7 +111,7 @@ def _assemble(
     chores = (
         Heads(journal, home.joiner, open_slots, pace),
         Carrier(journal, home.joiner),
-        Vitals(journal, home.joiner, Gauge()),
+        Vitals(journal, home.joiner),
         Complaints(sinks),
     )
     return Reader(home, sinks, claims, journals, fold, chores=chores), sinks

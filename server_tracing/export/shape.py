@@ -52,7 +52,8 @@ class Shaper:
         self._propagation = config.propagation
         self._trust_context = config.trust_context
         self._redactor = Redactor(config.capture)
-        self._namer = Namer(config, origin.service)
+        self._service = Namer(config, origin.service).service
+        self._ids = identity.hexadecimal(origin)
         self._excluder = Excluder(config.exclude)
         self._server = origin.server or None
         self._worker_class = origin.worker_class or None
@@ -66,7 +67,10 @@ class Shaper:
     # ------------------------------------------------------------ a request
 
     def request(self, trail: Trail) -> Request | None:
-        """The record of a trail that has its end; None where the settings exclude it."""
+        """The record of a trail that has its end; None where the settings exclude it.
+
+        Built in one go: setting the fields one after the other took a third longer.
+        """
         begin, end = trail.begin, trail.end
         assert end is not None
         headers = text_headers(begin.headers)
@@ -74,54 +78,59 @@ class Shaper:
         host, path, query = split_target(text(begin.target), named.get("host"))
         if self._excluder.excluded(begin.method, path, query, host or ""):
             return None
-        request = self._record(begin, end, host, path)
-        request.query = self._redactor.query(query) if query else None
-        request.user_agent = named.get("user-agent")
-        request.headers = self._redactor.headers(headers)
-        self._place(request, begin, headers, named)
-        _measure(request, begin, end, trail)
-        self._explain(request, end, trail)
-        if request.route is None and path:
-            request.route = end.route or routeless_name(path)
-        return request
-
-    def _record(self, begin: Begin[Any], end: End, host: str | None, path: str) -> Request:
-        return Request(
-            trace_id="",
-            span_id="",
-            service=self._namer.service(host),
+        start = begin.start
+        first_byte = end.first_byte or trail.first_byte
+        trace_id, span_id = self._ids(begin.number, start)
+        peer_ip, forwarded = client(begin.client, headers, self._trusted)
+        request = Request(
+            trace_id=trace_id,
+            span_id=span_id,
+            service=self._service(host),
             method=begin.method or None,
             scheme=begin.scheme or None,
             http_version=begin.version or None,
             host=host or None,
             path=path or None,
+            query=self._redactor.query(query) if query else None,
+            route=end.route or (routeless_name(path) if path else None),
+            status=end.status or trail.status or None,
             outcome=_OUTCOMES[end.outcome],
             reason=end.reason or None,
-            start=self.when(begin.start),
-            duration_ms=max(0, end.stop - begin.start) / 1e6,
+            start=self.when(start),
+            duration_ms=(end.stop - start) / 1e6 if end.stop > start else 0.0,
+            ttfb_ms=max(0, first_byte - start) / 1e6 if first_byte else None,
+            cpu_ms=end.cpu / 1e6 if end.cpu >= 0 else None,
+            request_bytes=end.request_bytes if end.request_bytes >= 0 else None,
+            response_bytes=end.response_bytes if end.response_bytes >= 0 else None,
+            client_ip=peer_ip or None,
+            forwarded=forwarded,
+            user_agent=named.get("user-agent"),
             server=self._server,
             worker_pid=self._origin.pid,
             worker_class=self._worker_class,
-            event_stream=end.event_stream,
+            headers=self._redactor.headers(headers),
         )
+        if not _TELLING.isdisjoint(named):
+            self._believe(request, begin, headers)
+        if end.close_code >= 0 or end.messages_in >= 0 or end.messages_out >= 0 or end.event_stream:
+            _conversation(request, end)
+        if end.outcome != Outcome.OK or trail.rich:
+            self._explain(request, end, trail)
+        return request
 
-    def _place(self, request: Request, begin: Begin[Any], headers: Headers, named: dict[str, str]) -> None:
-        """Where it belongs: its trace, its caller, its client."""
-        trace_id, span_id = identity.derive(self._origin, begin.number, begin.start)
-        request.client_ip, request.forwarded = client(begin.client, headers, self._trusted)
-        request.client_ip = request.client_ip or None
+    def _believe(self, request: Request, begin: Begin[Any], headers: Headers) -> None:
+        """What the sender says of the trace it belongs to and of the time it waited, if it is believed."""
         peer_trusted = self._trust_context != "always" and begin.client in self._trusted
-        if not _TELLING.isdisjoint(named) and believed(self._trust_context, peer_trusted):
-            request.queue_ms = queue_time(headers, begin.start + self._offset)
-            context = extract(headers, self._propagation)
-            if context.trace_id is not None:
-                trace_id = context.trace_id
-                request.parent_id = f"{context.parent_id:016x}" if context.parent_id else None
-                request.tracestate = context.tracestate
-                request.xray_extra = context.xray_extra
-            request.parent_sampled = context.sampled
-        request.trace_id = f"{trace_id:032x}"
-        request.span_id = f"{span_id:016x}"
+        if not believed(self._trust_context, peer_trusted):
+            return
+        request.queue_ms = queue_time(headers, begin.start + self._offset)
+        context = extract(headers, self._propagation)
+        if context.trace_id is not None:
+            request.trace_id = f"{context.trace_id:032x}"
+            request.parent_id = f"{context.parent_id:016x}" if context.parent_id else None
+            request.tracestate = context.tracestate
+            request.xray_extra = context.xray_extra
+        request.parent_sampled = context.sampled
 
     def _explain(self, request: Request, end: End, trail: Trail) -> None:
         """What went wrong, and what the application said."""
@@ -188,15 +197,9 @@ class Shaper:
         return f"<Shaper of {self._origin.id} pid {self._origin.pid}>"
 
 
-def _measure(request: Request, begin: Begin[Any], end: End, trail: Trail) -> None:
-    request.status = end.status or trail.status or None
-    first_byte = end.first_byte or trail.first_byte
-    if first_byte:
-        request.ttfb_ms = max(0, first_byte - begin.start) / 1e6
-    if end.cpu >= 0:
-        request.cpu_ms = end.cpu / 1e6
-    request.response_bytes = _known(end.response_bytes)
-    request.request_bytes = _known(end.request_bytes)
+def _conversation(request: Request, end: End) -> None:
+    """What only WebSockets and event streams have."""
+    request.event_stream = end.event_stream
     request.close_code = _known(end.close_code)
     request.messages_in = _known(end.messages_in)
     request.messages_out = _known(end.messages_out)

@@ -40,7 +40,7 @@ class Source:
         self._garbled_before = checkpoint.garbled
         self._tallies = checkpoint.exporters
         self._last_vitals = checkpoint.vitals
-        self.lanes = [Lane(self.id, outlet, checkpoint.tally(outlet.name)) for outlet in outlets]
+        self.lanes = [self._lane(outlet, checkpoint) for outlet in outlets]
         self._delivered_before = {lane.outlet.name: lane.tally.delivered for lane in self.lanes}
         self._shaper = shaper
         self._sampler = sampler
@@ -48,6 +48,10 @@ class Source:
         self._tail = checkpoint.tail
         if checkpoint.vitals is not None:
             shaper.vitals(checkpoint.vitals)
+
+    def _lane(self, outlet: Outlet, checkpoint: Checkpoint) -> Lane:
+        stored = 0 if self.journal.live else outlet.stored(self.id)  # of a new journal nobody has anything
+        return Lane(self.id, outlet, checkpoint.tally(outlet.name), stored)
 
     def adopt_spool(self, outlet: Outlet, spool: Spool) -> None:
         """Take over what a dead worker left half-done in a spool."""
@@ -67,9 +71,10 @@ class Source:
     def read(self, now: float) -> int:
         """Take one slice of frames; how many there were."""
         frames, position = self.journal.read(self.position, SLICE)
-        for frame in frames:
-            self._take(frame.position, frame.kind, frame.payload, now)
-            self._pace.breathe()
+        for place, (position_of, kind, payload) in enumerate(frames):
+            self._take(position_of, kind, payload, now)
+            if place % 8 == 7:
+                self._pace.breathe(8)
         self.position = position
         for lane in self.lanes:
             lane.advance(position, now)

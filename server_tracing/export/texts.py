@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from server_tracing.forwarding import NAMES as FORWARDING_NAMES
+from server_tracing.propagation import NAMES as CONTEXT_NAMES
+
 Headers = list[tuple[str, str]]
+
+# The names that every server hands out, as WSGI and ASGI servers spell them: looked up, not converted.
+_COMMON = (*CONTEXT_NAMES, *FORWARDING_NAMES, "host", "user-agent", "content-length", "content-type")
+_NAMES: dict[str | bytes, str] = {
+    **{name.upper(): name for name in _COMMON},
+    **{name.encode(): name for name in _COMMON},
+}
 
 
 def text(value: str | bytes) -> str:
@@ -24,7 +34,13 @@ def text(value: str | bytes) -> str:
 
 def text_headers(headers: Iterable[tuple[str | bytes, str | bytes]]) -> Headers:
     """Headers with lower-case names and readable values."""
-    return [(text(name).lower(), text(value)) for name, value in headers]
+    return [
+        (
+            _NAMES.get(name) or text(name).lower(),
+            value if type(value) is str and value.isascii() else text(value),
+        )
+        for name, value in headers
+    ]
 
 
 def split_target(target: str, host: str | None) -> tuple[str | None, str, str]:

@@ -32,19 +32,18 @@ class Gauge:
     def read(self, in_flight: int, served: int) -> Vitals:
         """The vitals now; UNKNOWN where the system does not tell."""
         process = self._process
-        with process.oneshot():
-            return Vitals(
-                stamp=self._clock(),
-                rss=_told(lambda: process.memory_info().rss),
-                cpu=_told(process.cpu_percent),
-                threads=_told(process.num_threads),
-                files=_told(process.num_fds),
-                in_flight=in_flight,
-                served=served,
-                accept_queue=accept_queue(),
-                machine_cpu=_told(psutil.cpu_percent),
-                available=_told(lambda: psutil.virtual_memory().available),
-            )
+        return Vitals(
+            stamp=self._clock(),
+            rss=_told(lambda: process.memory_info().rss),
+            cpu=_told(process.cpu_percent),
+            threads=_told(process.num_threads),
+            files=_told(process.num_fds),
+            in_flight=in_flight,
+            served=served,
+            accept_queue=accept_queue(),
+            machine_cpu=_told(psutil.cpu_percent),
+            available=_told(lambda: psutil.virtual_memory().available),
+        )
 
     def __repr__(self) -> str:
         return f"<Gauge of {self._process.pid}>"

@@ -1,4 +1,4 @@
-"""The whole exporter side with its real threads: started in a worker, stopped by a deadline, recovered later."""
+"""The exporter side with its real threads: started in a worker, stopped by a deadline, recovered later."""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""The route of a finished request: as the framework left it, else as its router says when it is asked again.
+
+Asked in the exporter's thread, by method and path. Answers are remembered; routers that come to take much
+time get no more than a share of it; what they raise costs the route and nothing else. Where nobody knows the
+routes (a framework not in the table, a journal delivered by another program) the path makes a name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from urllib.parse import unquote
+
+from server_tracing.frameworks import MOUNTED, Asked, Router
+from server_tracing.frameworks.resolver import Resolver
+from server_tracing.routeless import routeless_name
+
+MOST_REMEMBERED = 4096
+LONGEST_PATH = 1024
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+LOOK_EVERY_NS = 100_000_000  # whether routes have come or gone
+SHARE = 0.05  # of the time that passes, for routers ...
+BURST_NS = 100_000_000  # ... and what may be saved up
+
+Applications = Callable[[], Sequence[object]]
+Place = tuple[str, str, str, bool, bool]
+
+
+class Unknown(Exception):
+    """Nobody can say what the route is, or not now."""
+
+
+class Routes:
+    """Names routes. `applications` are those this process serves; used by the reader's thread alone."""
+
+    def __init__(
+        self,
+        applications: Applications = tuple,
+        derive: bool = True,
+        clock: Callable[[], int] = perf_counter_ns,
+    ) -> None:
+        self._applications = applications
+        self._derive = derive
+        self._clock = clock
+        self._budget = Budget(clock)
+        self._resolver = Resolver()
+        self._routers: list[Router] = []
+        self._version: object = None
+        self._look_at = 0
+        self._by_host = False
+        self._answers: dict[Place, str | None] = {}
+
+    def route(
+        self, left: str, method: str, path: str, host: str, websocket: bool, status: int | None
+    ) -> str | None:
+        """The framework's pattern, a derived name where nobody knows, None where there is no route."""
+        taken, mounted, template = left.partition(MOUNTED) if left else ("", "", "")
+        if left and not mounted:
+            return left
+        try:
+            found = self._find(method, path, host, websocket, status in REDIRECTS)
+            if found is not None or not mounted:
+                return found
+        except Exception:  # noqa: BLE001, S110 - a router is the framework's code, and the application's
+            pass
+        if mounted:
+            return routeless_name(taken) + template
+        return routeless_name(path) if self._derive and path else None
+
+    def _find(self, method: str, path: str, host: str, websocket: bool, redirected: bool) -> str | None:
+        if self._clock() >= self._look_at:
+            self._look()
+        if not self._routers or len(path) > LONGEST_PATH:
+            raise Unknown
+        place = (method, path, host if self._by_host else "", websocket, redirected)
+        if place not in self._answers:
+            with self._budget:
+                answer = self._ask(Asked(method, without_script_name(unquote(path)), host, websocket), redirected)
+            if len(self._answers) >= MOST_REMEMBERED:
+                self._answers.clear()
+            self._answers[place] = answer
+        return self._answers[place]
+
+    def _ask(self, asked: Asked, redirected: bool) -> str | None:
+        found = self._first(asked)
+        if found is None and redirected:  # to the same path with a slash more or less
+            path = asked.path[:-1] if asked.path.endswith("/") else asked.path + "/"
+            found = self._first(asked._replace(path=path))
+        return found
+
+    def _first(self, asked: Asked) -> str | None:
+        return next(filter(None, (router.find(asked) for router in self._routers)), None)
+
+    def _look(self) -> None:
+        """Find out whose routes there are; forget the answers if routes have come or gone."""
+        self._routers = [router for app in self._applications() for router in self._resolver.routers(app)]
+        self._by_host = any(router.by_host for router in self._routers)
+        version = [router.version() for router in self._routers]
+        if version != self._version:
+            self._answers.clear()
+            self._version = version
+        self._look_at = self._clock() + LOOK_EVERY_NS
+
+    def __repr__(self) -> str:
+        return f"<Routes of {len(self._routers)} routers · {len(self._answers)} remembered>"
+
+
+class Budget:
+    """Time that may be spent, as a share of the time that passes; entering raises when it is used up."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._left: float = BURST_NS
+        self._since = clock()
+
+    def __enter__(self) -> None:
+        now = self._clock()
+        self._left = min(BURST_NS, self._left + (now - self._since) * SHARE)
+        self._since = now
+        if self._left <= 0:
+            raise Unknown
+
+    def __exit__(self, *exc: object) -> None:
+        self._left -= self._clock() - self._since
+
+
+def without_script_name(path: str) -> str:
+    """A path as the application sees it, where gunicorn serves it below SCRIPT_NAME."""
+    prefix = os.environ.get("SCRIPT_NAME", "")
+    return path[len(prefix) :] if prefix and path.startswith(prefix + "/") else path

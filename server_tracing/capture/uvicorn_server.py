@@ -1,7 +1,7 @@
 """What uvicorn knows of a client, and when a large response has really left.
 
-`send` is a method of the object that serves a request (its cycle) or of a WebSocket's protocol, and that
-object has `disconnected`. A response larger than the socket takes at once stays in the transport's buffer
+`send` is a method of the object that serves a request, its cycle, which has `disconnected`, or of the
+protocol of a WebSocket. A response larger than the socket takes at once stays in the transport's buffer
 after the application has finished: uvicorn stops writing at 64 KiB and is told when the buffer has drained
 or the connection broke. Those calls are rare, and are watched.
 """
@@ -9,6 +9,7 @@ or the connection broke. Those calls are rare, and are watched.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.uvicorn_patch import loaded_protocols, surround, then
@@ -34,12 +35,13 @@ class UvicornServer(Server):
         self._closing: dict[
             Any, Sent
         ] = {}  # cycle whose connection is closed after it -> how to end its record
+        self._gone: WeakSet[Any] = WeakSet()  # closed transports: applications may go on in the background
 
     def connection(self, send: Send) -> Any:
         served_by = getattr(send, "__self__", None)
-        if hasattr(served_by, "disconnected"):
+        if hasattr(served_by, "response_complete"):  # the cycle of a request
             return served_by
-        return LegacySocket(served_by) if hasattr(served_by, "close_code") else Connection()
+        return Socket(served_by) if hasattr(served_by, "transport") else Connection()
 
     def broken(self, connection: Any) -> bool:
         transport = getattr(connection, "transport", None)
@@ -61,6 +63,8 @@ class UvicornServer(Server):
         elif connection in self._buffered:
             self._buffered[connection] = end
         elif hasattr(connection, "stream"):  # HTTP/2: the connection is not closed for one response
+            end(False, False)
+        elif connection.transport in self._gone:  # later than the response: nothing of it was lost
             end(False, False)
         else:
             self._closing[connection] = end
@@ -85,6 +89,7 @@ class UvicornServer(Server):
         """The connection is closed: in order, after everything was written, if there is no error."""
         for cycle in self._paused.pop(protocol, ()):
             self._closed(cycle, error is not None or cycle.disconnected)
+        self._gone.add(protocol.transport)
         for cycle in [one for one in self._closing if one.transport is protocol.transport]:
             self._closing.pop(cycle)(error is not None, False)
 
@@ -95,26 +100,12 @@ class UvicornServer(Server):
         elif lost:
             self._buffered[cycle] = LOST
 
-    # ------------------------------------------------------------ WebSockets
-
     def close_code(self, connection: Any, told: int) -> int:
-        """uvicorn tells 1005 also where the connection just broke; the protocol libraries know."""
-        if told not in (-1, NO_CODE):
-            return told
-        if isinstance(connection, LegacySocket):
-            return connection.close_code or told
-        library = getattr(connection, "conn", None)
-        received = getattr(library, "close_rcvd", None)  # websockets
-        if received is not None:
-            return int(received.code)
-        state = getattr(getattr(library, "state", None), "name", "")  # wsproto
-        if state in ("REMOTE_CLOSING", "CLOSED") and not hasattr(library, "close_rcvd"):
-            return NO_CODE if told == -1 else told
-        return ABNORMAL if connection.disconnected else told
+        return connection.close_code(told) if isinstance(connection, Socket) else told
 
 
-class LegacySocket:
-    """The `websockets` implementation, a protocol of that library, by what ASGI's recorder asks."""
+class Socket:
+    """A WebSocket of any of the three implementations, by what ASGI's recorder asks."""
 
     __slots__ = ("_protocol",)
 
@@ -122,15 +113,28 @@ class LegacySocket:
         self._protocol = protocol
 
     @property
-    def disconnected(self) -> bool:
-        """Whether the connection is closed."""
-        return bool(self._protocol.closed)
+    def transport(self) -> Any:
+        """What it goes over."""
+        return self._protocol.transport
 
     @property
-    def close_code(self) -> int | None:
-        """None while it is open."""
-        code: int | None = self._protocol.close_code
-        return code
+    def disconnected(self) -> bool:
+        """Whether the connection is closed."""
+        return bool(self._protocol.transport.is_closing())
+
+    def close_code(self, told: int) -> int:
+        """uvicorn tells 1005 also where a connection just broke; the libraries know whether they were sent a
+        close frame."""
+        if told not in (-1, NO_CODE):
+            return told
+        if hasattr(self._protocol, "close_code"):  # `websockets`, an old one: None while it is open
+            return self._protocol.close_code or told
+        library = self._protocol.conn
+        if hasattr(library, "close_rcvd"):  # `websockets-sansio`
+            code = library.close_rcvd and int(library.close_rcvd.code)
+        else:  # `wsproto`: the code is lost, but for what it told
+            code = NO_CODE if library.state.name in ("REMOTE_CLOSING", "CLOSED") else None
+        return code or (ABNORMAL if self.disconnected else told)
 
 
 def cycles(protocol: Any) -> list[Any]:

@@ -106,6 +106,14 @@ def test_background_work_is_not_part_of_the_duration(client: Client) -> None:
     assert record["duration_ms"] < 300
 
 
+def test_background_work_that_outlives_the_connection_loses_no_record(client: Client) -> None:
+    """The client had all of its answer; that its connection is closed by then takes nothing away."""
+    client.get("/afterwards")
+    record = client.record()
+    assert (record["outcome"], record["status"], record["response_bytes"]) == ("ok", 200, 5)
+    assert record["duration_ms"] < 300
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("HEAD", "/hello", 200), ("GET", "/empty", 204), ("GET", "/unchanged", 304)],

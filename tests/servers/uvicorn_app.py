@@ -34,6 +34,11 @@ async def background(scope: Message, receive: Receive, send: Send) -> None:
     raise LookupError("in the background")
 
 
+async def afterwards(scope: Message, receive: Receive, send: Send) -> None:
+    await answer(send, b"hello")
+    await asyncio.sleep(0.3)
+
+
 async def until_left(scope: Message, receive: Receive, send: Send) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -61,7 +66,10 @@ async def early(scope: Message, receive: Receive, send: Send) -> None:
     raise ValueError("before the handshake")
 
 
-PAGES = {f"/{page.__name__}": page for page in (big, big_in_two, drips, background, until_left, iterator)}
+PAGES = {
+    f"/{page.__name__}": page
+    for page in (big, big_in_two, drips, background, afterwards, until_left, iterator)
+}
 SOCKETS = {f"/{page.__name__}": page for page in (deny, quiet, early)}
 
 

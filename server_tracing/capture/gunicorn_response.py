@@ -1,4 +1,5 @@
-"""What gunicorn's responses say while they go out: the first byte, the status, the length of a sent file.
+"""What gunicorn's responses say while they go out: the first byte, the status, the length of a sent file;
+and what was wrong while an application wrote to its `wsgi.errors`.
 
 The classes' own methods are wrapped, once per worker process. `Response.sent` counts what was written, as
 the access log does; what `sendfile` sends is counted nowhere, so it is noted here.
@@ -10,6 +11,8 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from server_tracing.capture import swallowed
 
 SLOT = "server_tracing"  # where a request carries its open record: an attribute costs 10 ns
 RESPONSES = (("gunicorn.http.wsgi", "Response"), ("gunicorn.http2.response", "HTTP2Response"))
@@ -24,6 +27,13 @@ def watch_responses(clock: Callable[[], int]) -> None:
             response.send_headers = _watching_head(own["send_headers"], clock)  # type: ignore[union-attr]
         if "sendfile" in own:
             response.sendfile = _watching_file(own["sendfile"])  # type: ignore[union-attr]
+
+
+def watch_error_stream() -> None:
+    """Every request has a stream of its own."""
+    stream = getattr(sys.modules.get("gunicorn.http.wsgi"), "WSGIErrorsWrapper", None)
+    if stream is not None:
+        swallowed.watch_error_stream(stream)
 
 
 def _watching_head(send: Callable[[Any], None], clock: Callable[[], int]) -> Callable[[Any], None]:

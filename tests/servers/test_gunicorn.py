@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-from harness import PYTHON, connect, get, start, status_of, talk
+from harness import PYTHON, body_of, connect, get, start, status_of, talk
 
 TRACING = ["-c", "python:server_tracing.gunicorn"]
 HOOKED = ["sync", "gthread", "gevent"]
@@ -43,18 +43,6 @@ class Seen(NamedTuple):
     @property
     def body(self) -> bytes:
         return body_of(self.answer)
-
-
-def body_of(answer: bytes) -> bytes:
-    """The body of a response, out of its chunks if it has any."""
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    if b"transfer-encoding: chunked" not in head.lower():
-        return rest
-    body = b""
-    while (size := int(rest.partition(b"\r\n")[0] or b"0", 16)) > 0:
-        chunk = rest.partition(b"\r\n")[2]
-        body, rest = body + chunk[:size], chunk[size + 2 :]
-    return body
 
 
 Act = Callable[[tuple[str, int]], bytes]
@@ -319,6 +307,16 @@ def post_fork(server, worker):
 
 install(globals())
 """
+
+
+def test_an_application_that_names_no_status_is_answered_as_without_us() -> None:
+    """A mistake gunicorn lets pass: the body still reaches the client."""
+    with start(["gunicorn", *TRACING, "wsgi_app:app"]) as server:
+        answer = server.talk(get("/statusless"))
+        (record,) = server.records(1)
+    assert answer.startswith(b"HTTP/1.1 None")
+    assert answer.endswith(b"\r\n\r\nx")
+    assert record["path"] == "/statusless"
 
 
 def test_a_reason_quotes_nothing_of_the_request() -> None:

@@ -83,6 +83,10 @@ def late_status(environ: Environ, start: Start) -> Iterable[bytes]:
     return [b"nothing", b" ", b"here"]
 
 
+def statusless(environ: Environ, start: Start) -> Iterable[bytes]:
+    return [b"x"]
+
+
 def slow(environ: Environ, start: Start) -> Iterable[bytes]:
     time.sleep(float(environ.get("QUERY_STRING") or 1.0))
     return hello(environ, start)
@@ -102,7 +106,22 @@ def pid(environ: Environ, start: Start) -> Iterable[bytes]:
     return [str(os.getpid()).encode()]
 
 
-ALL = (boom, midstream, stream, forever, file, written, echo, empty, unchanged, slow, die, leave, pid)
+ALL = (
+    boom,
+    midstream,
+    stream,
+    forever,
+    file,
+    written,
+    echo,
+    empty,
+    unchanged,
+    statusless,
+    slow,
+    die,
+    leave,
+    pid,
+)
 PAGES = {f"/{page.__name__}": page for page in ALL}
 
 

@@ -67,7 +67,7 @@ def gunicorn_hooks(recorder: Recorder | None) -> Hooks:
     settings.set("pre_request", lambda worker, req: None)
     settings.set("post_request", lambda worker, req, environ, resp: None)
     worker = SyncWorker.__new__(SyncWorker)
-    worker.cfg = settings
+    worker.cfg, worker.wsgi = settings, wsgi_app
     goes_out = GOES_OUT
     if recorder is not None:
         attach_hooks(worker, recorder)

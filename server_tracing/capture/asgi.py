@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from server_tracing.capture import asgi_http, asgi_lifespan, asgi_websocket
 from server_tracing.capture.asgi_server import App, Server
+from server_tracing.capture.swallowed import served
+from server_tracing.frameworks import left_in
 
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
@@ -20,6 +22,8 @@ def wrap(app: App, recorder: Recorder, server: Server | None = None) -> App:
     """The same application, recorded; `server` says what ASGI does not. HTTP is asked for first: a
     coroutine in front of it would cost every request 0.2 us."""
     server = server or Server()
+    served(app, recorder)
+    server.left = left_in("scope")
     rare = asgi_lifespan.recorded(app, recorder, otherwise=app)
     rare = asgi_websocket.recorded(app, recorder, server, otherwise=rare)
     traced = asgi_http.recorded(app, recorder, server, otherwise=rare)

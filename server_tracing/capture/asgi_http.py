@@ -34,6 +34,7 @@ from server_tracing.capture.asgi_server import (
     pairs,
     route,
 )
+from server_tracing.capture.swallowed import note_handled, noted
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ CANCELLED, CANCELLED_AFTER = "cancelled", "cancelled after its response"
 def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
     """The application for scopes of type http, something else for all others."""
     begin, end, ok = recorder.begin_bytes, recorder.end, int(Outcome.OK)
-    connection_of = server.connection
+    connection_of, left = server.connection, server.left
     is_sent = server.is_sent if type(server).is_sent is not Server.is_sent else None
 
     async def http(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -80,8 +81,8 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
         except BaseException as error:
             concluded(exchange, error)
             raise
-        if slot.stop and exchange.plain and "route" not in scope and (is_sent is None or is_sent(connection)):
-            end(slot, ok, slot.status, slot.sent, slot.received)
+        if slot.stop and exchange.plain and slot.status < 500 and (is_sent is None or is_sent(connection)):
+            end(slot, ok, slot.status, slot.sent, slot.received, left(scope) if left is not None else "")
         else:
             concluded(exchange)
         return result
@@ -148,6 +149,8 @@ class Exchange(Struct):
                     slot.status = status = int(message["status"])
                     if status in BODYLESS:
                         self.plain = False
+                    elif status >= 500:
+                        note_handled(self.scope)
                     self.head = message
             elif kind == "http.response.pathsend" or kind == "http.response.zerocopysend":
                 self.note_file(message)
@@ -236,8 +239,10 @@ class Exchange(Struct):
                 slot.sent = 0  # whatever the application gave, the server keeps it
             if is_event_stream(self.head):
                 details["event_stream"] = True
-        if "route" in self.scope:
-            details["route"] = route(self.scope)
+        if slot.status >= 500 and "fault" not in details and (fault := noted(self.scope)):
+            details["fault"] = fault
+            outcome = Outcome.ERROR if outcome == Outcome.OK else outcome
+        details["route"] = route(self.server, self.scope)
         self.server.forget(self.connection)
         self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
 

@@ -14,6 +14,7 @@ from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder, Slot
+    from server_tracing.frameworks import Left
     from server_tracing.record import Fault
 
 Message = Any  # a dict by the specification; what it really is, is for the server to judge
@@ -38,7 +39,9 @@ class Server:
 
     error_bytes = -1  # length of the body of its own 500
     cancelled_status = 0  # what it answers when the application was cancelled before its response
-    dropped_code = -1  # what a WebSocket's client sees when the application ends without closing it
+    dropped_code = -1  # what a WebSocket's client sees when the application raises
+
+    left: Left | None = None  # reads the route that a framework in use leaves in the scope
 
     def connection(self, send: Send) -> Any:
         """Something whose `disconnected` is true once the client left before its response was complete."""
@@ -98,9 +101,9 @@ def pairs(headers: Any) -> Any:
     return headers if isinstance(headers, (list, tuple)) else ()
 
 
-def route(scope: Scope) -> str:
-    """The route's pattern, where the framework leaves it in the scope (Starlette, FastAPI)."""
-    return str(getattr(scope.get("route"), "path", ""))
+def route(server: Server, scope: Scope) -> str:
+    """The route, where the framework left it in the scope."""
+    return server.left(scope) if server.left is not None else ""
 
 
 def application_fault(error: BaseException) -> Fault:

@@ -26,6 +26,7 @@ from server_tracing.capture.asgi_server import (
     concluded,
     route,
 )
+from server_tracing.capture.swallowed import note_handled, noted
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SWITCHING, FORBIDDEN = 101, 403
 NORMAL, NO_CODE, ABNORMAL = 1000, 1005, 1006  # RFC 6455, section 7.4.1
+FAILURES = (1011, 4500)  # an internal error; Litestar adds the status of HTTP to 4000
 NO_HANDSHAKE = "the application returned without a handshake"
 NO_CLOSE = "the application returned without closing"
 
@@ -93,8 +95,11 @@ class Conversation(Struct):
         elif kind == "websocket.http.response.body":
             self.slot.sent += len(message.get("body", b""))
         elif kind == "websocket.close":
+            code = message.get("code") or NORMAL
+            if code in FAILURES:
+                note_handled(self.scope)
             if self.slot.status == SWITCHING:
-                self.closed(message.get("code") or NORMAL)
+                self.closed(code)
             else:
                 self.answered(FORBIDDEN)
 
@@ -131,7 +136,7 @@ class Conversation(Struct):
         elif not status:
             self.unanswered(500, reason=NO_HANDSHAKE)
         elif status == SWITCHING and code < 0:
-            self.end(Outcome.OK, self.server.dropped_code, reason=NO_CLOSE)
+            self.end(Outcome.OK, code, reason=NO_CLOSE)  # some servers then close, others wait for the client
         else:
             self.end(Outcome.OK, code)
 
@@ -167,7 +172,10 @@ class Conversation(Struct):
         """Write it down."""
         slot = self.slot
         details.update(close_code=code, messages_in=self.messages_in, messages_out=self.messages_out)
-        details["route"] = route(self.scope)
+        if "fault" not in details and (fault := noted(self.scope)):
+            details["fault"] = fault
+            outcome = Outcome.ERROR if outcome == Outcome.OK else outcome
+        details["route"] = route(self.server, self.scope)
         self.server.forget(self.connection)
         self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
 

@@ -1,6 +1,6 @@
 """WebSocket handshakes that the protocol's library turns down before the application is called.
 
-Each of uvicorn's three implementations does so in its own place; all have no `scope` as long as no
+Each of uvicorn's three implementations does so in its own place; all have no scope as long as no
 application was called.
 """
 
@@ -41,17 +41,22 @@ def watch_handshakes(recorder_in_use: Callable[[], Recorder | None]) -> None:
             refused(protocol, request(event.path, event.headers), protocol.response.status_code, why)
 
     def write_http_response(protocol: Any, status: Any, headers: Any, body: Any = None) -> None:
-        if not hasattr(protocol, "scope"):
+        if not called(protocol):
             asked = request(protocol.path, protocol.request_headers)
             refused(protocol, asked, int(status), sys.exc_info()[1])
 
     def data_received(protocol: Any, data: bytes) -> None:
-        if not hasattr(protocol, "scope") and protocol.transport.is_closing():
+        if not called(protocol) and protocol.transport.is_closing():
             refused(protocol, read(data), BAD_REQUEST, None)
 
     surround(loaded(WEBSOCKETS_SANSIO), "handle_connect", then(handle_connect))
     surround(loaded(WEBSOCKETS), "write_http_response", then(write_http_response))
     surround(loaded(WSPROTO), "data_received", then(data_received))
+
+
+def called(protocol: Any) -> bool:
+    """Whether an application was."""
+    return getattr(protocol, "scope", None) is not None
 
 
 def request(target: str, headers: Any) -> Known:

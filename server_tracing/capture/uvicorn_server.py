@@ -28,13 +28,12 @@ class UvicornServer(Server):
     dropped_code = ABNORMAL  # the transport is closed without a close frame
 
     def __init__(self) -> None:
-        self._buffered: dict[
-            Any, Any
-        ] = {}  # cycle -> how to end its record (None: its application runs), or LOST
+        # Cycles of which bytes are in a buffer: how to end the record (None: the application still runs), or LOST.
+        self._buffered: dict[Any, Any] = {}
         self._paused: dict[Any, list[Any]] = {}  # protocol -> its cycles among those
         self._closing: dict[
             Any, Sent
-        ] = {}  # cycle whose connection is closed after it -> how to end its record
+        ] = {}  # cycle after which the connection closes -> how to end its record
         self._gone: WeakSet[Any] = WeakSet()  # closed transports: applications may go on in the background
 
     def connection(self, send: Send) -> Any:
@@ -62,10 +61,8 @@ class UvicornServer(Server):
             end(True, True)
         elif connection in self._buffered:
             self._buffered[connection] = end
-        elif hasattr(connection, "stream"):  # HTTP/2: the connection is not closed for one response
-            end(False, False)
-        elif connection.transport in self._gone:  # later than the response: nothing of it was lost
-            end(False, False)
+        elif hasattr(connection, "stream") or connection.transport in self._gone:
+            end(False, False)  # HTTP/2 closes no connection for one response; or it closed after all was sent
         else:
             self._closing[connection] = end
 

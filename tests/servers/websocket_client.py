@@ -48,10 +48,17 @@ class WebSocket:
         """The code the server closes with; 1006 if the connection just ends."""
         for opcode, payload in self._frames():
             if opcode == CLOSE:
-                with suppress(OSError):  # the answer that a close asks for
-                    self._send(CLOSE, payload)
+                self._answer(payload)
                 return int(struct.unpack(">H", payload[:2])[0]) if payload else 1005
         return 1006
+
+    def _answer(self, payload: bytes) -> None:
+        """Close frames are echoed; then the server hangs up, and the client after it."""
+        with suppress(OSError):
+            self._send(CLOSE, payload)
+            while self._connection.recv(65536):
+                pass
+        self._connection.close()
 
     def break_off(self) -> None:
         """Be gone, without a word."""

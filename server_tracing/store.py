@@ -9,40 +9,48 @@ process, and one thread at a time. Whatever goes wrong is a StoreError with a re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from . import store_batch as batch
+from . import store_minutes as minutes
 from .record import Event, Record, Request, WorkerVitals
 from .store_file import FILE, StoreError
-from .store_view import END_OF_TIME, FOLDED, Counted, Filter, Totals, View
+from .store_view import FOLDED, Counted, Filter, Totals, View
 from .store_writer import Writer
 
 __all__ = ["FILE", "Counted", "Filter", "Store", "StoreError", "Totals", "View"]
 
 PER_BATCH = 256  # records
-SERIES_PER_MINUTE = 500  # routes come from clients where no framework is known; the rest is counted as OTHER
-OTHER = "(other)"
 COUNTS_OUTLIVE = 8  # counts are kept so many times as long as the records, when size is what bounds them
 VITALS_KEPT = 40  # per worker: ten minutes
 EVENTS_KEPT = 10_000
 SOURCES_KEPT = 7 * 86_400  # seconds a journal is remembered after its last word, in case it turns up again
-AT_ONCE = 64  # batches trimmed by one append, at most
+AT_ONCE = 64  # batches trimmed at once, at most
+TRIM_EVERY = 4  # appends of one process
+MAKE_ROOM = 4  # times what was added is removed while there is too much
 SUMMED = {"seen", "excluded", "unsampled", "delivered", "spooled"}  # of a ledger's tally; and `dropped`
 
 _INSERT = (
     "INSERT INTO batches (first, last, slowest, statuses, outcomes, size, records) VALUES (?,?,?,?,?,?,?)"
 )
-_COUNT = (
-    "INSERT INTO minutes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (minute, service, route, method, status, outcome)"
-    " DO UPDATE SET count = excluded.count, buckets = excluded.buckets"
+_SIZE = (
+    "SELECT (page_count - freelist_count) * page_size"
+    " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
-_COUNTED = (
-    "SELECT count, buckets FROM minutes WHERE minute = ? AND service = ? AND route = ? AND method = ?"
-    " AND status = ? AND outcome = ?"
+# The newest id stays in any case: followers count on ids that only grow.
+_TRIM_OLD = (
+    "DELETE FROM batches WHERE id IN (SELECT id FROM batches"
+    " WHERE last < ? AND id < (SELECT max(id) FROM batches) ORDER BY last, id LIMIT ?)"
+)
+_TRIM_MUCH = (
+    "DELETE FROM batches WHERE id IN (SELECT id FROM"
+    " (SELECT id, size, sum(size) OVER (ORDER BY last, id) AS sum FROM"
+    " (SELECT id, size, last FROM batches"
+    " WHERE id < (SELECT max(id) FROM batches) ORDER BY last, id LIMIT ?))"
+    " WHERE sum - size < ?)"
 )
 _FORGET_VITALS = (
     "DELETE FROM vitals WHERE source = ? AND time <="
@@ -77,6 +85,8 @@ class Store(Writer):
         self._clock = clock
         super().__init__(path)
         self._swept = 0  # the minute in which rows were last removed for their age
+        self._appends = 0
+        self._added = 0  # bytes since batches were last trimmed
 
     def append(self, records: Sequence[Record], source: str, upto: int) -> int:
         """Store what `source` said between its acked position and `upto`, unless that is known.
@@ -85,13 +95,14 @@ class Store(Writer):
         """
         kept = batch.encodable(records)
         requests = [record for record in kept if isinstance(record, Request)]
-        packed = [batch.pack(some) for some in _slices(requests)]  # before the lock, which others wait for
+        # All that can be done before the lock is, because others wait for it.
+        packed, counted = [batch.pack(some) for some in _slices(requests)], minutes.count(requests)
 
         def work() -> None:
             if self.acked(source) >= upto:
                 return
             self._add_batches(packed)
-            self._count(requests)
+            self._count(counted)
             self._add_events([record for record in kept if isinstance(record, Event)])
             self._add_vitals([record for record in kept if isinstance(record, WorkerVitals)], source)
             self._run(_ACK, source, upto, int(self._clock()))
@@ -129,20 +140,11 @@ class Store(Writer):
             number = self._run(_INSERT, *one.row).lastrowid
             self._run("INSERT INTO traces VALUES (?,?)", number, one.keys)
 
-    def _count(self, requests: Sequence[Request]) -> None:
-        for series, counted in batch.count(requests).items():
-            known = self._all(_COUNTED, *series)
-            if not known and self._is_full(series.minute):
-                series = series._replace(route=OTHER, method="")
-                known = self._all(_COUNTED, *series)
-            for count, buckets in known:
-                counted.count += count
-                batch.merge(counted.buckets, batch.unpack_counts(buckets))
-            self._run(_COUNT, *series, counted.count, batch.pack_counts(counted.buckets))
-
-    def _is_full(self, minute: int) -> bool:
-        rows = self._all("SELECT count(*) FROM minutes WHERE minute = ?", minute)
-        return int(rows[0][0]) >= SERIES_PER_MINUTE
+    def _count(self, counted: Mapping[int, minutes.Minute]) -> None:
+        for minute, more in counted.items():
+            rows = self._all("SELECT counts FROM minutes WHERE minute = ?", minute)
+            known = batch.unpack_minute(rows[0][0]) if rows else []
+            self._run("INSERT OR REPLACE INTO minutes VALUES (?,?)", minute, minutes.merge(known, more))
 
     def _add_events(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -167,30 +169,24 @@ class Store(Writer):
     # ------------------------------------------------------------ bounds
 
     def _trim(self, added: int) -> None:
-        """Remove a little of what is too old; of what is too much, about twice what was added."""
-        now = self._clock()
-        oldest = "SELECT id, size FROM batches WHERE last < ? AND id < (SELECT max(id) FROM batches)"
-        aged = self._all(f"{oldest} ORDER BY last, id LIMIT ?", int((now - self.retention) * 1e6), AT_ONCE)
-        self._remove(number for number, _ in aged)
+        """Remove a little of what is too old, and a little more than was added of what is too much."""
+        now, self._added = self._clock(), self._added + added
+        self._appends += 1
+        new_minute = self._swept != int(now // 60)
+        if self._appends % TRIM_EVERY != 1 and not new_minute:
+            return
+        self._run(_TRIM_OLD, int((now - self.retention) * 1e6), AT_ONCE)
         if self.size() > self.max_size:
-            rows = self._all(f"{oldest} ORDER BY last, id LIMIT ?", END_OF_TIME, AT_ONCE)
-            self._remove(_first(rows, 2 * added))
+            self._run(_TRIM_MUCH, AT_ONCE, MAKE_ROOM * self._added)
             self._trim_counts(now)
-        if self._swept != int(now // 60):
+        self._added = 0
+        if new_minute:
             self._swept = int(now // 60)
             self._sweep(now)
 
     def size(self) -> int:
         """The bytes in use; the file keeps its size, and what is free in it is used again."""
-        ((pages,),) = self._all("PRAGMA page_count")
-        ((free,),) = self._all("PRAGMA freelist_count")
-        ((page,),) = self._all("PRAGMA page_size")
-        return int((pages - free) * page)
-
-    def _remove(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            self._run("DELETE FROM batches WHERE id = ?", number)
-            self._run("DELETE FROM traces WHERE batch = ?", number)
+        return int(self._all(_SIZE)[0][0])
 
     def _trim_counts(self, now: float) -> None:
         """Counts go by age alone, unless records go for size: they must not become the bigger part."""
@@ -208,14 +204,3 @@ class Store(Writer):
 
 def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
     return [requests[start : start + PER_BATCH] for start in range(0, len(requests), PER_BATCH)]
-
-
-def _first(rows: Sequence[tuple[int, int]], size: int) -> list[int]:
-    """The first rows that together have at least `size` bytes."""
-    taken: list[int] = []
-    for number, bytes_ in rows:
-        taken.append(number)
-        size -= bytes_
-        if size <= 0:
-            break
-    return taken

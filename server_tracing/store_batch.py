@@ -8,49 +8,26 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Struct
 
-from .histogram import bucket
-from .record import Event, Outcome, Record, Request, WorkerVitals
+from . import store_minutes as minutes
+from .record import Event, Record, Request, WorkerVitals
+from .store_minutes import OUTCOMES
 
 KEY = 6  # bytes of the trace id in the side table; see `key_of`
 MAX_INFLATED = 64 << 20  # a batch is never this big: what claims to be is not ours
-UNKNOWN = "(unknown)"  # the route of a request that was refused before it had a path
-
-OUTCOMES = {outcome.name.lower(): int(outcome) for outcome in Outcome}
-NAMES = {number: name for name, number in OUTCOMES.items()}
 
 log = logging.getLogger("server_tracing.store")
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(list[Request])
-_counts = msgspec.msgpack.Decoder(dict[int, int])
 _event = msgspec.msgpack.Decoder(Event)
 _vitals = msgspec.msgpack.Decoder(WorkerVitals)
 
 T = TypeVar("T")
-
-
-class Series(NamedTuple):
-    """What requests are counted by."""
-
-    minute: int
-    service: str
-    route: str
-    method: str
-    status: int
-    outcome: int
-
-
-class Counted(Struct):
-    """What is counted of a series."""
-
-    count: int = 0
-    buckets: dict[int, int] = {}
 
 
 class Batch(NamedTuple):
@@ -117,19 +94,15 @@ def pack_one(record: Record) -> bytes:
 
 
 def unpack_event(record: bytes) -> Event | None:
-    return _one(_event, record)
+    return _one(_event.decode, record)
 
 
 def unpack_vitals(record: bytes) -> WorkerVitals | None:
-    return _one(_vitals, record)
+    return _one(_vitals.decode, record)
 
 
-def pack_counts(counts: dict[int, int]) -> bytes:
-    return _encoder.encode(counts)
-
-
-def unpack_counts(counts: bytes) -> dict[int, int]:
-    return _one(_counts, counts) or {}
+def unpack_minute(minute: bytes) -> list[minutes.Entry]:
+    return _one(minutes.unpack, minute) or []
 
 
 def key_of(trace_id: str) -> bytes:
@@ -169,49 +142,9 @@ def bits(numbers: Iterable[int]) -> int:
     return mask
 
 
-def count(requests: Iterable[Request]) -> dict[Series, Counted]:
-    """Per series: how many, and the latencies of those that have one."""
-    found: dict[Series, Counted] = {}
-    for request in requests:
-        series = series_of(request)
-        counted = found.get(series)
-        if counted is None:
-            counted = found[series] = Counted()
-        counted.count += 1
-        if has_latency(request):
-            slot = bucket(request.duration_ms)
-            counted.buckets[slot] = counted.buckets.get(slot, 0) + 1
-    return found
-
-
-def merge(counts: dict[int, int], more: Mapping[int, int]) -> None:
-    for key, value in more.items():
-        counts[key] = counts.get(key, 0) + value
-
-
-def series_of(request: Request) -> Series:
-    return Series(
-        int(request.start.timestamp()) // 60,
-        request.service,
-        request.route or UNKNOWN,
-        request.method or "",
-        request.status or 0,
-        OUTCOMES.get(request.outcome, 0),
-    )
-
-
-def has_latency(request: Request) -> bool:
-    """Not a WebSocket or event stream, which lasts as long as its client likes, nor what was killed."""
-    return (
-        request.scheme not in ("ws", "wss")
-        and not request.event_stream
-        and request.outcome not in ("killed", "running")
-    )
-
-
-def _one(decoder: msgspec.msgpack.Decoder[T], blob: bytes) -> T | None:
+def _one(decode: Callable[[bytes], T], blob: bytes) -> T | None:
     try:
-        return decoder.decode(blob)
+        return decode(blob)
     except Exception as error:  # noqa: BLE001 - as above
         log.warning("A row of the store cannot be read and is skipped: %s", error)
         return None

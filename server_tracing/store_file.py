@@ -33,17 +33,11 @@ CREATE TABLE batches (             -- one compressed blob of records, and what l
 );
 CREATE INDEX batches_by_time ON batches (last, id);
 CREATE TABLE traces (batch INTEGER PRIMARY KEY, keys BLOB NOT NULL);
+CREATE TRIGGER batches_go AFTER DELETE ON batches BEGIN DELETE FROM traces WHERE batch = old.id; END;
 CREATE TABLE minutes (             -- exact counts, and latencies by bucket
-    minute INTEGER NOT NULL,       -- since 1970
-    service TEXT NOT NULL,
-    route TEXT NOT NULL,
-    method TEXT NOT NULL,
-    status INTEGER NOT NULL,       -- 0: none was sent
-    outcome INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    buckets BLOB NOT NULL,         -- bucket -> count, of those whose latency means something
-    PRIMARY KEY (minute, service, route, method, status, outcome)
-) WITHOUT ROWID;
+    minute INTEGER PRIMARY KEY,    -- since 1970
+    counts BLOB NOT NULL
+);
 CREATE TABLE events (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, record BLOB NOT NULL);
 CREATE TABLE vitals (
     source TEXT NOT NULL,
@@ -66,7 +60,7 @@ CREATE TABLE totals (              -- what workers counted that are gone; export
 ) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
-"""
+"""  # noqa: S608 - two constants
 
 _REASONS = (
     ("locked", "busy"),

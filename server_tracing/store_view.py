@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import count as counter
@@ -20,6 +20,7 @@ from . import store_batch as batch
 from . import store_file
 from .histogram import Histogram
 from .record import Event, Request, WorkerVitals
+from .store_minutes import NAMES, OUTCOMES, UNKNOWN, Entry
 
 PAGE = 32  # batches read in one go
 END_OF_TIME = FOLDED = 2**62
@@ -44,7 +45,7 @@ class Filter(Struct, frozen=True, kw_only=True):
             and (not self.statuses or any((request.status or 0) in some for some in self.statuses))
             and (not self.outcomes or request.outcome in self.outcomes)
             and (not self.service or request.service == self.service)
-            and (not self.route or _like(request.route or batch.UNKNOWN, self.route))
+            and (not self.route or _like(request.route or UNKNOWN, self.route))
             and (not self.path or _begins(request.path or "", self.path))
             and request.trace_id.startswith(self.trace)
         )
@@ -62,12 +63,13 @@ class Counted(Struct):
     outcomes: dict[str, int] = {}
     latencies: Histogram = field(default_factory=Histogram)
 
-    def add(self, count: int, status: int, outcome: str, buckets: Mapping[int, int]) -> None:
-        self.count += count
-        self.errors += count if status >= 500 or outcome in ("error", "killed") else 0
-        self.statuses[status] = self.statuses.get(status, 0) + count
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
-        self.latencies.merge(buckets)
+    def add(self, entry: Entry) -> None:
+        outcome = NAMES.get(entry.outcome, "ok")
+        self.count += entry.count
+        self.errors += entry.count if entry.status >= 500 or outcome in ("error", "killed") else 0
+        self.statuses[entry.status] = self.statuses.get(entry.status, 0) + entry.count
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + entry.count
+        self.latencies.merge(entry.buckets)
 
 
 class Totals(NamedTuple):
@@ -157,20 +159,12 @@ class View:
         """Per route, the busiest first; to the minute, and by service and route only."""
         since = int(wanted.since.timestamp() // 60) if wanted.since else 0
         found: dict[tuple[str, str, str], Counted] = {}
-        for service, route, method, status, outcome, count, buckets in self._minutes(since):
-            if not _chosen(wanted, service, route):
-                continue
-            key = (service, method, route)
-            if key not in found:
-                found[key] = Counted(*key)
-            found[key].add(count, status, batch.NAMES.get(outcome, "ok"), batch.unpack_counts(buckets))
+        for (counts,) in self._all("SELECT counts FROM minutes WHERE minute >= ?", since):
+            for entry in batch.unpack_minute(counts):
+                if _chosen(wanted, entry.service, entry.route):
+                    key = (entry.service, entry.method, entry.route)
+                    found.setdefault(key, Counted(*key)).add(entry)
         return sorted(found.values(), key=lambda counted: -counted.count)
-
-    def _minutes(self, since: int) -> list[tuple[Any, ...]]:
-        return self._all(
-            "SELECT service, route, method, status, outcome, count, buckets FROM minutes WHERE minute >= ?",
-            since,
-        )
 
     def counted_since(self) -> datetime | None:
         """When the oldest minute that is still counted began."""
@@ -229,7 +223,7 @@ class View:
 def _masks(wanted: Filter) -> tuple[int, int]:
     """Which batches can match, as bits of their columns."""
     classes = {batch.status_class(status) for some in wanted.statuses for status in some}
-    outcomes = {batch.OUTCOMES[name] for name in wanted.outcomes if name in batch.OUTCOMES}
+    outcomes = {OUTCOMES[name] for name in wanted.outcomes if name in OUTCOMES}
     return batch.bits(classes) or -1, batch.bits(outcomes) or -1
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
-from server_tracing.config import Loaded, load
+from server_tracing.config import ConfigError, Loaded, load
 from server_tracing.doctor import FAIL, OK, WARN, Finding, examine
 from server_tracing.viewer import lines
 from server_tracing.viewer.human import plural, visible
@@ -26,6 +27,8 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
 
     The exit code is 1 if something would keep requests from being recorded.
     """
+    with suppress(ConfigError):  # which will be the finding
+        common.become_owner(_load(state_dir).config.state_dir)
     screen = Screen.standard()
     findings: list[Finding] = []
     for finding in examine(lambda: _load(state_dir)):
@@ -38,9 +41,7 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
 
 
 def _load(state_dir: str | None) -> Loaded:
-    loaded = load(arguments={"state_dir": state_dir} if state_dir else None)
-    common.become_owner(loaded.config.state_dir)
-    return loaded
+    return load(arguments={"state_dir": state_dir} if state_dir else None)
 
 
 def _show(screen: Screen, finding: Finding, as_json: bool) -> None:

@@ -1,0 +1,117 @@
+"""Exact counts and latencies: one row of the store per minute, with an entry per service, route and result.
+
+Everything here is pure. A minute is one blob, read and written whole: two statements however many routes a
+batch touches. A row per route and bucket is kinder to SQL, but each statement gives up the interpreter's
+lock, and beside a busy thread each costs up to 5 ms to get it back, with the store locked meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from .histogram import bucket
+from .record import Outcome, Request
+
+PER_MINUTE = 500  # entries: routes come from clients where no framework is known; the rest is OTHER
+OTHER = "(other)"
+UNKNOWN = "(unknown)"  # the route of a request that was refused before it had a path
+
+OUTCOMES = {outcome.name.lower(): int(outcome) for outcome in Outcome}
+NAMES = {number: name for name, number in OUTCOMES.items()}
+
+
+class Series(NamedTuple):
+    """What requests of a minute are counted by."""
+
+    service: str
+    route: str
+    method: str
+    status: int  # 0: none was sent
+    outcome: int
+
+
+class Counts(Struct):
+    """How many, and the latencies of those that have one, by bucket."""
+
+    count: int = 0
+    buckets: dict[int, int] = {}
+
+    def add(self, count: int, buckets: dict[int, int]) -> None:
+        self.count += count
+        for number, more in buckets.items():
+            self.buckets[number] = self.buckets.get(number, 0) + more
+
+
+class Entry(Struct, array_like=True):
+    """As stored; fields are added at the end only."""
+
+    service: str
+    route: str
+    method: str
+    status: int
+    outcome: int
+    count: int
+    buckets: dict[int, int]
+
+
+Minute = dict[Series, Counts]
+_encoder = msgspec.msgpack.Encoder()
+_entries = msgspec.msgpack.Decoder(list[Entry])
+
+
+def count(requests: Iterable[Request]) -> dict[int, Minute]:
+    """By the minute in which they began."""
+    minutes: dict[int, Minute] = {}
+    for request in requests:
+        counted = minutes.setdefault(int(request.start.timestamp()) // 60, {})
+        series = series_of(request)
+        counts = counted.get(series)
+        if counts is None:
+            counts = counted[series] = Counts()
+        counts.count += 1
+        if has_latency(request):
+            number = bucket(request.duration_ms)
+            counts.buckets[number] = counts.buckets.get(number, 0) + 1
+    return minutes
+
+
+def merge(known: Iterable[Entry], more: Minute) -> bytes:
+    """A minute with `more` in it, as stored."""
+    merged: Minute = {Series(*_key(entry)): Counts(entry.count, entry.buckets) for entry in known}
+    for series, counts in more.items():
+        if series not in merged and len(merged) >= PER_MINUTE:
+            series = series._replace(route=OTHER, method="")
+        merged.setdefault(series, Counts()).add(counts.count, counts.buckets)
+    return _encoder.encode([(*series, counts.count, counts.buckets) for series, counts in merged.items()])
+
+
+def unpack(blob: bytes) -> list[Entry]:
+    """May raise anything: a store is a file like any other."""
+    return _entries.decode(blob)
+
+
+def series_of(request: Request) -> Series:
+    return Series(
+        request.service,
+        request.route or UNKNOWN,
+        request.method or "",
+        request.status or 0,
+        OUTCOMES.get(request.outcome, 0),
+    )
+
+
+def has_latency(request: Request) -> bool:
+    """Not a WebSocket or event stream, which lasts as long as its client likes, nor what was killed."""
+    return (
+        request.scheme not in ("ws", "wss")
+        and not request.event_stream
+        and request.outcome not in ("killed", "running")
+    )
+
+
+def _key(entry: Entry) -> tuple[str, str, str, int, int]:
+    return entry.service, entry.route, entry.method, entry.status, entry.outcome

@@ -17,22 +17,40 @@ Nothing is imported before it is used: this module costs a server nothing.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from server_tracing.inside.api import CurrentRequest, Span, current, headers, in_context, span
     from server_tracing.wrappers import asgi, wsgi
 
-__all__ = ["__version__", "asgi", "wsgi"]
+__all__ = [
+    "CurrentRequest",
+    "Span",
+    "__version__",
+    "asgi",
+    "current",
+    "headers",
+    "in_context",
+    "span",
+    "wsgi",
+]
 __version__ = "0.1.0"
+
+_HOMES = {name: "server_tracing.inside.api" for name in __all__} | {
+    "asgi": "server_tracing.wrappers",
+    "wsgi": "server_tracing.wrappers",
+}
+del _HOMES["__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Bring `asgi` and `wsgi` in when somebody asks for them."""
-    if name not in ("asgi", "wsgi"):
+    """Bring a name in when somebody asks for it."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from server_tracing import wrappers
-
-    return getattr(wrappers, name)
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

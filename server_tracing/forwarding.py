@@ -51,6 +51,12 @@ class Trusted:
         return f"<Trusted {', '.join(sorted(self._texts)) or 'nobody'}>"
 
 
+def addresses(proxies: str | Iterable[str]) -> tuple[str, ...]:
+    """What servers are told of trusted proxies, as one text or as a list."""
+    listed = proxies.split(",") if isinstance(proxies, str) else proxies
+    return tuple(proxy.strip() for proxy in listed if proxy.strip())
+
+
 def client(peer: str, headers: Headers, trusted: Trusted) -> tuple[str, str | None]:
     """The client's address and the header that named it; the peer itself and None if no header counts."""
     if peer not in trusted:

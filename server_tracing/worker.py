@@ -11,16 +11,20 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from server_tracing.capture.recorder import Recorder
-from server_tracing.config import Loaded, destinations
+from server_tracing.config import Config, Loaded, destinations
+from server_tracing.forwarding import addresses
 from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journals import Journals
 from server_tracing.record import Origin
+from server_tracing.sampling import Sampler
 
 if TYPE_CHECKING:
     from server_tracing.export import Pipeline
+    from server_tracing.inside.host import Host
     from server_tracing.journal import Journal
 
 log = logging.getLogger("server_tracing")
@@ -34,16 +38,24 @@ _starting = threading.Lock()
 class Worker:
     """One serving process, recorded."""
 
-    def __init__(self, recorder: Recorder, journal: Journal, journals: Journals, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        journal: Journal,
+        journals: Journals,
+        pipeline: Pipeline,
+        host: Callable[[], Host],
+    ) -> None:
         self.pid = os.getpid()
         self.recorder = recorder
         self.journal = journal
+        self.host = host  # what inside/ needs of this worker, made when it is first used
         self._journals = journals
         self._pipeline = pipeline
         self._stopped = False
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Deliver what can be delivered in `seconds`; the rest stays in the journal for whoever comes next."""
+        """Deliver what can be delivered in `seconds`; the rest waits for whoever comes next."""
         if self._stopped or self.pid != os.getpid():
             return
         self._stopped = True
@@ -56,6 +68,18 @@ class Worker:
             log.exception(
                 "tracing could not be stopped in order; what is left is delivered by the next start"
             )
+
+    def open_inside(self) -> None:
+        """Follow requests for the application from the first one on, if it is going to ask."""
+        try:
+            from server_tracing.inside.wanted import wanted
+
+            if wanted():
+                from server_tracing.inside import here
+
+                here.attach(self.host())
+        except Exception:
+            log.exception("the application cannot ask for its requests")
 
     def abort(self, reason: str) -> None:
         """Note why this process is about to be killed; safe in a signal handler."""
@@ -88,6 +112,7 @@ def start(
         except Exception:
             log.exception("tracing is off in this process: it could not be started")
             return None
+        _current.open_inside()
         return _current
 
 
@@ -116,6 +141,7 @@ def _assemble(
     for note in (*loaded.warnings, *journals.notes):
         log.warning("%s", note)
     recorder = Recorder(journal, headers=config.capture.headers)
+    sampler = Sampler(config.sampling)
     pipeline = export.start(
         loaded,
         journal,
@@ -124,9 +150,34 @@ def _assemble(
         trusted_proxies=trusted_proxies,
         timeout=timeout,
         reasons=reasons,
+        sampler=sampler,
     )
     recorder.mark("boot", f"{server} {worker_class}".strip())
-    return Worker(recorder, journal, journals, pipeline)
+    host = partial(_host, recorder, config, sampler, addresses(trusted_proxies))
+    return Worker(recorder, journal, journals, pipeline, host)
+
+
+def _host(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iterable[str]) -> Host:
+    from server_tracing.capture.faults import fault_from
+    from server_tracing.capture.finding import slot_of
+    from server_tracing.inside.host import Host
+    from server_tracing.placement import Placement
+
+    origin = recorder.journal.origin
+    return Host(
+        origin=origin,
+        clock=recorder.clock,
+        append=recorder.journal.append,
+        open=recorder.open,
+        follow=recorder.follow,
+        slot_of=slot_of,
+        fault_from=fault_from,
+        heard=Placement(config, origin, proxies).heard,
+        decide=lambda heard: sampler.propagated(
+            heard.trace_id, heard.context, heard.host, heard.method, heard.path
+        ),
+        propagation=config.propagation,
+    )
 
 
 def _origin(journals: Journals, server: str, worker_class: str) -> Origin:

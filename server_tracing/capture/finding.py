@@ -18,7 +18,7 @@ def slot_of(frame: FrameType | None) -> Slot | None:
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module.startswith("server_tracing.capture."):
-            found = frame.f_locals.get("slot")
+            found = frame.f_locals.get("slot") or _passing(frame.f_locals.get("self"))
         elif module.startswith("gunicorn."):
             found = getattr(frame.f_locals.get("req"), SLOT, None)
         else:
@@ -27,3 +27,8 @@ def slot_of(frame: FrameType | None) -> Slot | None:
             return found
         frame = frame.f_back
     return None
+
+
+def _passing(recorder_of_one: object) -> object:
+    """The slot of a WSGI response that the server is iterating over."""
+    return getattr(getattr(recorder_of_one, "passing", None), "slot", None)

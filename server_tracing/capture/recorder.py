@@ -96,9 +96,8 @@ class Recorder:
         self.clock = clock
         self.journal = journal
         self.open: dict[int, Slot] = {}  # by number; set and deleted by request threads, read by the watchdog
-        # Told of every begin (None: there was no room for it) and of every end, once inside/ is in use.
-        self.entered: Callable[[Slot | None], object] | None = None
-        self.left: Callable[[Slot], object] | None = None
+        self._entered: Callable[[Slot | None], object] | None = None
+        self._left: Callable[[Slot], object] | None = None
         self._encode = encode
         next_number = count(1).__next__
         self.begin_text = self._beginner(
@@ -152,8 +151,8 @@ class Recorder:
             else:
                 lose()
                 slot = None
-            if self.entered is not None:
-                self.entered(slot)
+            if self._entered is not None:
+                self._entered(slot)
             return slot
 
         return begin
@@ -174,8 +173,8 @@ class Recorder:
             """A request is over; said twice, the first word counts."""
             if slot is None or taken(slot.number, None) is None:
                 return
-            if self.left is not None:
-                self.left(slot)
+            if self._left is not None:
+                self._left(slot)
             number, stop = slot.number, slot.stop or clock()
             try:
                 known = (number, stop, outcome, status, slot.first_byte, response_bytes, request_bytes)
@@ -186,6 +185,11 @@ class Recorder:
                 end_minimal(number, stop, status, outcome)
 
         return end
+
+    def follow(self, entered: Callable[[Slot | None], object], left: Callable[[Slot], object]) -> None:
+        """Tell of every begin from now on (None: there was no room for it), in the request's own context, and
+        of every end before it is written. Until then a request pays for two looks at an attribute."""
+        self._entered, self._left = entered, left
 
     def rejected(
         self,

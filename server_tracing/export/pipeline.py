@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from server_tracing.config import Config, Loaded, destinations
+from server_tracing.forwarding import addresses
 from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal
 from server_tracing.journals import Journals
@@ -73,10 +74,12 @@ def start(
     trusted_proxies: str | Iterable[str] = (),
     timeout: float | None = None,
     exporters: Sequence[Exporter] | None = None,
+    sampler: Sampler | None = None,
 ) -> Pipeline:
-    """Begin to export what this worker's journal gets, and what dead workers left."""
+    """Begin to export what this worker's journal gets, and what dead workers left. `sampler` is the one that
+    also decides inside requests, where somebody asks there."""
     reader, sinks = _assemble(
-        loaded.config, journal, journals, open_slots, reasons, trusted_proxies, exporters
+        loaded.config, journal, journals, open_slots, reasons, trusted_proxies, exporters, sampler
     )
     reader.start()
     return Pipeline(reader, sinks)
@@ -90,11 +93,12 @@ def _assemble(
     reasons: Callable[[int], str | None] | None,
     trusted_proxies: str | Iterable[str],
     exporters: Sequence[Exporter] | None,
+    sampler: Sampler | None = None,
     *,
     any_destination: bool = False,
 ) -> tuple[Reader, Sequence[Sink]]:
-    proxies = _words(trusted_proxies)
-    sampler, pace = Sampler(config.sampling), Pace()
+    proxies = addresses(trusted_proxies)
+    sampler, pace = sampler or Sampler(config.sampling), Pace()
     made = make_exporters(config, journal.origin.service) if exporters is None else exporters
     sinks = [_sink(exporter, config, journal) for exporter in made]
 
@@ -136,18 +140,26 @@ def _sink(exporter: Exporter, config: Config, journal: Journal) -> Sink:
     return Sender(exporter, spool)
 
 
+def _take_over(spool: Spool, living: set[str]) -> None:
+    """What a changed deployment left on disk, in the folders that no living worker fills."""
+    above, own = os.path.split(spool.folder)
+    label = own.rpartition("-")[0]
+    try:
+        names = sorted(os.listdir(above))
+    except OSError:
+        return
+    for name in names:
+        exporter, _, destination = name.rpartition("-")
+        if exporter == label and name != own and destination not in living:
+            spool.take_over(os.path.join(above, name))
+
+
 def _fold(config: Config, exporters: Sequence[Exporter]) -> Callable[[str, Checkpoint], object]:
     """What adds a finished journal's counts to the totals in the local store, also where nothing else is
     stored locally."""
     local = next((exporter for exporter in exporters if isinstance(exporter, LocalExporter)), None)
     opener = local.opener if local is not None else Opener(config)
     return lambda source, checkpoint: opener.store.fold(source, checkpoint)
-
-
-def _words(proxies: str | Iterable[str]) -> tuple[str, ...]:
-    if isinstance(proxies, str):
-        proxies = proxies.split(",")
-    return tuple(proxy.strip() for proxy in proxies if proxy.strip())
 
 
 # ---------------------------------------------------------------- recovery
@@ -170,6 +182,10 @@ def recover(
     journals.sweep()
     journal = journals.create(_origin(journals), RECOVER_JOURNAL)
     reader, sinks = _assemble(config, journal, journals, tuple, reasons, (), exporters, any_destination=True)
+    living = {seen.journal.origin.destinations for seen in journals.look() if seen.alive}
+    for sink in sinks:
+        if sink.spool is not None:
+            _take_over(sink.spool, living)
     return _work_off(reader, sinks, clock, sleep)
 
 

@@ -31,10 +31,10 @@ from server_tracing.record import (
     WorkerVitals,
 )
 from server_tracing.redact import Redactor
+from server_tracing.texts import Headers, split_target, text, text_headers
 
 from .join import Trail
 from .stacks import exception_info, stack_text
-from .texts import Headers, split_target, text, text_headers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OUTCOMES = {int(outcome): outcome.name.lower() for outcome in Outcome}
@@ -142,7 +142,7 @@ class Shaper:
             _note(request, note)
         for span in (trail.spans or {}).values():
             request.spans.append(self._span(request, span))
-        request.spans_dropped = trail.spans_dropped
+        request.spans_dropped += trail.spans_dropped
         if end.outcome == Outcome.KILLED:
             request.vitals = self.vitals_seen
 
@@ -217,3 +217,5 @@ def _note(request: Request, note: Note) -> None:
         request.metadata.setdefault(note.namespace or "default", {})[note.key] = value
     elif note.what in ("user", "name", "route") and isinstance(value, str):
         setattr(request, note.what, value)
+    elif note.what == "spans_dropped" and isinstance(value, int):
+        request.spans_dropped = value

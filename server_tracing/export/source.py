@@ -148,6 +148,7 @@ class Source:
 
     def _last_sign(self, trail: Trail) -> int:
         stamps = [self.journal.heartbeat, trail.begin.start, trail.first_byte]
+        stamps += [max(span.start, span.stop) for span in (trail.spans or {}).values()]
         if trail.stack is not None:
             stamps.append(trail.stack.stamp)
         return max(stamps)

@@ -1,0 +1,137 @@
+"""Spans: how every piece of a request's work gets into its record, whoever tells it.
+
+`begin_span` and `end_span` are the mechanism, for this package's own API (span_api.py) and for the bridges to
+other libraries' spans; they leave the context alone. `activate` and `deactivate` make a span the one that the
+next is begun in.
+
+A span is written twice, when it begins and when it ends, under one id: the reader keeps the later frame. The
+first costs 1.2 us and 60 bytes, and tells of a worker that died in the span which span that was; written by
+the watching thread for long spans only, it would tell so of none that crashed within 100 ms.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server_tracing.inside.here import here, live_of, place_here
+from server_tracing.inside.host import COUNTS
+from server_tracing.inside.live import Live, bounded
+from server_tracing.inside.values import Scalar, label, scalar, tree
+from server_tracing.record import Kind
+
+if TYPE_CHECKING:
+    from server_tracing.inside.host import Slot
+    from server_tracing.record import Fault
+
+MAX_SAID = 50  # annotations of a span, and as many metadata
+_SPAN = int(Kind.SPAN)
+
+
+class Span:
+    """A piece of the work of a request; of none (`live` is None), it does nothing."""
+
+    __slots__ = (
+        "_annotations", "_metadata", "kind", "live", "name", "outer", "parent_id", "span_id", "start", "stop",
+    )  # fmt: skip
+
+    def __init__(self, name: str, kind: str = "internal") -> None:
+        self.name = name
+        self.kind = kind
+        self.live: Live | None = None
+        self.span_id = 0  # that of the parent, where it is one too many to be written
+        self.parent_id = 0  # 0: the request itself
+        self.start = 0
+        self.stop = -1  # -1: not begun; 0: runs
+        self.outer: Slot | Span | None = None
+        self._annotations: dict[str, Scalar] | None = None
+        self._metadata: dict[str, object] | None = None
+
+    def annotate(self, key: str, value: object) -> None:
+        """Say something to search by, as of a request."""
+        if self.live is not None:
+            self._annotations = kept = self._annotations or {}
+            self._say(kept, label(key), scalar(value))
+
+    def metadata(self, key: str, value: object) -> None:
+        """Say something to look at, as of a request."""
+        if self.live is not None:
+            self._metadata = kept = self._metadata or {}
+            self._say(kept, label(key), bounded(tree(value)))
+
+    def _say(self, kept: dict[str, object] | dict[str, Scalar], key: str, value: object) -> None:
+        if len(kept) >= MAX_SAID and key not in kept:
+            COUNTS.beyond += 1
+        elif self.stop > 0:
+            COUNTS.late += 1
+        else:
+            kept[key] = value  # type: ignore[assignment]
+            if self.live is not None and self.live.may_note():
+                self.write()
+
+    def write(self, fault: Fault | None = None) -> None:
+        """The span as it is now."""
+        live = self.live
+        if live is None or self.span_id == self.parent_id:
+            return  # of no request, or one too many
+        known = (live.number, self.span_id, self.parent_id, self.name, self.kind, self.start, self.stop)
+        if fault is not None or self._annotations or self._metadata:
+            told = (self._annotations or {}, self._metadata or {}, fault)
+            if live.write(_SPAN, (*known, *told)):
+                return
+        live.write(_SPAN, known)
+
+    def __repr__(self) -> str:
+        state = "not begun" if self.stop < 0 else "running" if not self.stop else "ended"
+        return f"<span {self.name!r} · {self.kind} · {state if self.live else 'of no request'}>"
+
+
+def begin_span(
+    name: str, kind: str = "internal", *, parent: Span | None = None, span_id: int = 0, start: int = 0
+) -> Span:
+    """A span within `parent`, or else where this is called. `span_id` is that of a library that gives its
+    spans ids of its own; `start` a stamp of the monotonic clock, if it is past."""
+    span = Span(name, kind)
+    begin(span, parent, span_id, start)
+    return span
+
+
+def begin(span: Span, parent: Span | None = None, span_id: int = 0, start: int = 0) -> None:
+    """Begin a span that was made before."""
+    at = parent if parent is not None else place_here()
+    live = live_of(at) if at is not None else None
+    if live is None:
+        return
+    span.name, span.kind = label(span.name), label(span.kind)
+    span.live = live
+    span.parent_id = at.span_id if isinstance(at, Span) else 0
+    allowed = live.new_span_id()
+    span.span_id = (span_id or allowed) if allowed else span.parent_id
+    span.start = start or live.host.clock()
+    span.stop = 0
+    span.write()
+
+
+def end_span(span: Span, error: BaseException | None = None, stop: int = 0) -> None:
+    """It is over, by `error` if there is one; said twice, the first word counts."""
+    live = span.live
+    if live is None:
+        return
+    if span.stop > 0:
+        COUNTS.twice += 1
+        return
+    span.stop = stop or live.host.clock()
+    span.write(live.host.fault_from(error) if error is not None else None)
+
+
+def activate(span: Span) -> None:
+    """Spans begun here from now on are within this one."""
+    if span.live is not None:
+        span.outer = here.get()
+        here.set(span)
+
+
+def deactivate(span: Span) -> None:
+    """As it was before; where another request is in hand by now, or none, nothing is changed."""
+    at = here.get()
+    if at is not None and span.live is not None and at.live is span.live:
+        here.set(span.outer)

@@ -1,0 +1,56 @@
+"""Which trace a request belongs to, told from its begin alone.
+
+The application asks while the request runs, the exporter when it has ended; both must say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from server_tracing import identity
+from server_tracing.config import Config
+from server_tracing.forwarding import Trusted
+from server_tracing.propagation import believed, extract
+from server_tracing.record import Begin, Origin
+from server_tracing.texts import split_target, text, text_headers
+from server_tracing.trace_context import NOTHING, Context
+
+_begin = msgspec.msgpack.Decoder(Begin[Any]).decode  # of either kind: text and bytes tell themselves apart
+
+
+class Heard(Struct, frozen=True):
+    """A request's ids, what its caller said of the trace, and what sampling rules look at."""
+
+    trace_id: int
+    span_id: int
+    context: Context
+    method: str = ""
+    host: str | None = None
+    path: str = ""
+
+
+class Placement:
+    """Places the requests of one worker."""
+
+    def __init__(self, config: Config, origin: Origin, trusted_proxies: Iterable[str] = ()) -> None:
+        proxies = config.capture.trusted_proxies
+        self._trusted = Trusted(trusted_proxies if proxies is None else proxies)
+        self._trust_context = config.trust_context
+        self._propagation = config.propagation
+        self._origin = origin
+
+    def heard(self, payload: bytes) -> Heard:
+        """What the begin in a journal's frame says."""
+        begin = _begin(payload)
+        headers = text_headers(begin.headers)
+        trace_id, span_id = identity.derive(self._origin, begin.number, begin.start)
+        context = extract(headers, self._propagation) if self._believes(begin.client) else NOTHING
+        host, path, _ = split_target(text(begin.target), dict(headers).get("host"))
+        return Heard(context.trace_id or trace_id, span_id, context, begin.method, host, path)
+
+    def _believes(self, peer: str) -> bool:
+        return believed(self._trust_context, self._trust_context != "always" and peer in self._trusted)

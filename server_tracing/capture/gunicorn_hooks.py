@@ -16,7 +16,9 @@ from server_tracing.capture.faults import fault_from
 from server_tracing.capture.gunicorn_errors import cpu_of, on_error, watch_error_pages
 from server_tracing.capture.gunicorn_http2 import watch_refused_streams
 from server_tracing.capture.gunicorn_outcome import answers, ending, is_close, names_used
-from server_tracing.capture.gunicorn_response import watch_responses
+from server_tracing.capture.gunicorn_response import watch_error_stream, watch_responses
+from server_tracing.capture.swallowed import noted, served
+from server_tracing.frameworks import left_in
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
@@ -40,10 +42,12 @@ def attach_hooks(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
     settings = worker.cfg
     shares_thread = hasattr(worker, "timeout_ctx")  # greenlets: a thread's time is nobody's own
     timed = cpu and not shares_thread
+    served(worker.wsgi, recorder)
     settings.set("pre_request", before(recorder, settings.pre_request, timed))
     settings.set("post_request", after(recorder, answers(worker), settings.post_request, timed))
     worker.handle_error = on_error(worker, recorder, watch_error_pages())
     watch_responses(recorder.clock)
+    watch_error_stream()
     watch_refused_streams(recorder)
 
 
@@ -95,7 +99,7 @@ def after(
 
     What `handle_error` is going to answer is left to it: only then is the status known.
     """
-    end = recorder.end
+    end, left = recorder.end, left_in("environ")
 
     def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
         exc = exc_info()[1]
@@ -104,11 +108,13 @@ def after(
             if slot is not None:
                 if exc is not None and is_close(exc):
                     exc = None
-                if exc is None and not timed:
+                status = slot.status or getattr(resp, "status_code", None) or 0
+                if exc is None and not timed and status < 500:
                     body = received(environ) if "CONTENT_LENGTH" in environ or CODED in environ else 0
-                    end(slot, _OK, slot.status or resp.status_code, slot.sent or resp.sent, body)
+                    route = left(environ) if left else ""
+                    end(slot, _OK, status, slot.sent or resp.sent, body, route)
                 elif exc is None or slot.first_byte or hasattr(req, "stream") or not answered(exc):
-                    settle(recorder, req, environ, resp, exc)
+                    settle(recorder, req, environ, resp, exc, left(environ) if left else "")
         except Exception:  # noqa: BLE001 - a response of a kind not known here
             end(getattr(req, "server_tracing", None), _ERROR if exc else _OK)
         users(worker, req, environ, resp)
@@ -116,7 +122,9 @@ def after(
     return post_request
 
 
-def settle(recorder: Recorder, req: Any, environ: Any, resp: Any, exc: BaseException | None) -> None:
+def settle(
+    recorder: Recorder, req: Any, environ: Any, resp: Any, exc: BaseException | None, route: str
+) -> None:
     """End what did not go the usual way."""
     slot = req.server_tracing
     details: Details = {"cpu": cpu_of(req)}
@@ -126,8 +134,10 @@ def settle(recorder: Recorder, req: Any, environ: Any, resp: Any, exc: BaseExcep
         answers_itself = outcome == Outcome.ERROR and hasattr(req, "stream")  # HTTP/2: no handle_error
         status = slot.status or (500 if answers_itself else 0)
         details |= {"reason": reason, "fault": fault_from(raised) if raised else None}
+    elif status >= 500 and (fault := noted(environ)):
+        outcome, details["fault"] = Outcome.ERROR, fault
     sent = slot.sent or getattr(resp, "sent", 0)
-    recorder.end(slot, outcome, status, sent, received(environ), **details)
+    recorder.end(slot, outcome, status, sent, received(environ), route, **details)
 
 
 def received(environ: dict[str, Any]) -> int:

@@ -73,7 +73,6 @@ class Details(TypedDict, total=False):
 
     reason: str
     cpu: int
-    route: str
     fault: Fault | None
     close_code: int
     messages_in: int
@@ -98,6 +97,7 @@ class Recorder:
         self.open: dict[int, Slot] = {}  # by number; set and deleted by request threads, read by the watchdog
         self._entered: Callable[[Slot | None], object] | None = None
         self._left: Callable[[Slot], object] | None = None
+        self.applications: list[Any] = []  # served by this process; the exporter asks them for routes
         self._encode = encode
         next_number = count(1).__next__
         self.begin_text = self._beginner(
@@ -168,6 +168,7 @@ class Recorder:
             status: int = 0,
             response_bytes: int = -1,
             request_bytes: int = -1,
+            route: str = "",
             **details: Unpack[Details],
         ) -> None:
             """A request is over; said twice, the first word counts."""
@@ -177,8 +178,9 @@ class Recorder:
                 self._left(slot)
             number, stop = slot.number, slot.stop or clock()
             try:
+                told = _told(route, details) if details else ("", -1, route) if route else ()
                 known = (number, stop, outcome, status, slot.first_byte, response_bytes, request_bytes)
-                written = write(kind, encode((*known, *_told(details)) if details else known), promise)
+                written = write(kind, encode((*known, *told) if told else known), promise)
             except Exception:  # noqa: BLE001 - a message with lone surrogates, a status beyond 64 bits
                 written = False
             if not written:
@@ -221,11 +223,11 @@ class Recorder:
         return f"<Recorder {len(self.open)} open · {self.journal.lost} lost>"
 
 
-def _told(details: Details) -> tuple[object, ...]:
+def _told(route: str, details: Details) -> tuple[object, ...]:
     return (
         details.get("reason", ""),
         details.get("cpu", -1),
-        details.get("route", ""),
+        route,
         details.get("fault"),
         details.get("close_code", -1),
         details.get("messages_in", -1),

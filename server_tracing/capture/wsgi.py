@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from server_tracing.capture.asgi_server import application_fault
+from server_tracing.capture.swallowed import note, note_handled, noted, served
+from server_tracing.frameworks import Left, left_in
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
@@ -33,13 +35,15 @@ INTERNAL_ERROR = 500  # what servers answer in the place of an application that 
 def wrap(app: Application, recorder: Recorder, all_or_nothing: bool = False) -> Application:
     """The same application, recorded. `all_or_nothing`: a server like tornado's, which collects a response
     before it sends it, and sends nothing at all, not even a 500, when the application fails."""
+    served(app, recorder)
+    left = left_in("environ")
 
     def traced(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         slot = begin(recorder, environ)
         if slot is None:
             return app(environ, start_response)
         bodiless = environ["REQUEST_METHOD"] == "HEAD"
-        passing = Passing(recorder, slot, start_response, bodiless, all_or_nothing)
+        passing = Passing(recorder, slot, start_response, environ, left, bodiless, all_or_nothing)
         try:
             body = app(environ, passing.start_response)
         except BaseException as error:
@@ -87,14 +91,23 @@ def headers(environ: Environ) -> list[tuple[str, str]]:
 class Passing:
     """One response on its way from the application to the server."""
 
-    __slots__ = ("all_or_nothing", "bodiless", "length", "recorder", "slot", "start")
+    __slots__ = ("all_or_nothing", "bodiless", "environ", "left", "length", "recorder", "slot", "start")
 
     def __init__(
-        self, recorder: Recorder, slot: Slot, start: StartResponse, bodiless: bool, all_or_nothing: bool
+        self,
+        recorder: Recorder,
+        slot: Slot,
+        start: StartResponse,
+        environ: Environ,
+        left: Left | None,
+        bodiless: bool,
+        all_or_nothing: bool,
     ) -> None:
         self.recorder = recorder
         self.slot = slot
         self.start = start
+        self.environ = environ
+        self.left = left  # what reads the route a framework leaves in the environment
         self.bodiless = bodiless  # an answer to HEAD
         self.all_or_nothing = all_or_nothing
         self.length = -1  # as declared
@@ -106,6 +119,8 @@ class Passing:
             status, declared = arguments[:2]
             self.slot.status = int(status[:3])
             self.length = content_length(declared)
+            if self.slot.status >= 500:
+                self.note_fault(*arguments[2:3])
 
         def counted(data: bytes) -> object:
             try:
@@ -117,6 +132,13 @@ class Passing:
             return result
 
         return counted
+
+    def note_fault(self, raised: Any = None) -> None:
+        """An error is announced: its `exc_info` by the specification, or what is being handled."""
+        if raised:
+            note(self.environ, raised[1])
+        else:
+            note_handled(self.environ)
 
     def sent(self, data: Any) -> None:
         """A chunk is on its way."""
@@ -153,12 +175,23 @@ class Passing:
         status, sent = (slot.status, slot.sent) if slot.first_byte else (INTERNAL_ERROR, 0)
         if self.all_or_nothing:
             status = sent = slot.first_byte = 0
-        self.recorder.end(slot, Outcome.ERROR, status, sent, fault=application_fault(error))
+        fault = application_fault(error)
+        self.recorder.end(slot, Outcome.ERROR, status, sent, route=self.route(), fault=fault)
 
     def end(self, outcome: Outcome, sent: int) -> None:
         """The server has got all it wanted."""
-        self.slot.first_byte = self.slot.first_byte or self.recorder.clock()
-        self.recorder.end(self.slot, outcome, self.slot.status, 0 if self.bodiless else sent)
+        slot, sent = self.slot, 0 if self.bodiless else sent
+        slot.first_byte = slot.first_byte or self.recorder.clock()
+        fault = noted(self.environ) if slot.status >= 500 else None
+        if fault is None:
+            self.recorder.end(slot, outcome, slot.status, sent, route=self.route())
+        else:
+            outcome = Outcome.ERROR if outcome == Outcome.OK else outcome
+            self.recorder.end(slot, outcome, slot.status, sent, route=self.route(), fault=fault)
+
+    def route(self) -> str:
+        """The route, where the framework left it."""
+        return self.left(self.environ) if self.left else ""
 
     def closed(self) -> None:
         """The server asks for no more: before the last chunk that means that nobody wanted the rest."""

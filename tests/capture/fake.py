@@ -35,6 +35,7 @@ class FakeRecorder:
     def __init__(self, full: bool = False) -> None:
         self.full = full
         self.open: dict[int, tuple[Slot, Begun]] = {}
+        self.applications: list[Any] = []
         self.ended: list[Ended] = []
         self.ends = 0  # how often `end` was called, the second word of a request included
         self.marks: list[str] = []
@@ -57,9 +58,12 @@ class FakeRecorder:
         status: int = 0,
         sent: int = -1,
         received: int = -1,
+        route: str = "",
         **details: Any,
     ) -> None:
         self.ends += 1
+        if route:
+            details["route"] = route
         if slot is not None and slot.number in self.open:
             begun = self.open.pop(slot.number)[1]
             self.ended.append(Ended(begun, Outcome(outcome), status, sent, received, details, slot))

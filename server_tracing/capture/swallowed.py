@@ -1,0 +1,72 @@
+"""Exceptions that never reach the server, because a framework answered them with a 500 of its own.
+
+What a framework is known to tell (server_tracing/frameworks) is noted in the request's own environment or
+scope, so that it can never become another request's, whatever threads, greenlets or tasks did the work.
+Besides, whatever application it is: it may pass `exc_info` to `start_response`, write to `wsgi.errors` while
+it handles an exception, or send its response while it does. A note counts if the response is a 5xx, so
+nothing needs to know which exceptions are meant as answers.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from server_tracing.capture.faults import fault_from
+from server_tracing.frameworks import in_use
+
+if TYPE_CHECKING:
+    from server_tracing.capture.recorder import Recorder
+    from server_tracing.record import Fault
+
+FAULT = "server_tracing.fault"
+
+_watched: set[str] = set()  # frameworks, in this process; changed by whoever starts to record
+
+
+def served(app: Any, recorder: Recorder) -> None:
+    """This application is what the process serves from now on."""
+    recorder.applications.append(app)
+    for framework in in_use():
+        if framework.name not in _watched:
+            _watched.add(framework.name)
+            try:
+                watch = framework.offers("watch")
+                if watch is not None:
+                    watch(note)
+            except Exception as error:  # noqa: BLE001 - half imported, or not as expected
+                recorder.mark("unseen", f"what {framework.name} makes of exceptions", fault_from(error))
+
+
+def note(carrier: dict[str, Any], raised: BaseException) -> None:
+    """This exception was answered in the request of that environment or scope; the last one counts."""
+    with suppress(Exception):  # a carrier of somebody else's making
+        carrier[FAULT] = fault_from(raised)
+
+
+def note_handled(carrier: dict[str, Any]) -> None:
+    """The same of the exception that is being handled right now, if one is."""
+    raised = sys.exc_info()[1]
+    if raised is not None:
+        note(carrier, raised)
+
+
+def noted(carrier: dict[str, Any]) -> Fault | None:
+    """What was noted of a request that was answered with a 5xx."""
+    fault = carrier.get(FAULT)
+    return fault if fault is not None else getattr(carrier.get("wsgi.errors"), "server_tracing_fault", None)
+
+
+def watch_error_stream(stream: Any) -> None:
+    """Have a server's class of `wsgi.errors`, made anew for every request, remember what was being handled
+    when something was written to it."""
+    write = stream.write
+
+    def watched(errors: Any, data: Any) -> Any:
+        raised = sys.exc_info()[1]
+        if raised is not None:
+            errors.server_tracing_fault = fault_from(raised)
+        return write(errors, data)
+
+    stream.write = watched

@@ -1,0 +1,103 @@
+"""Django, WSGI and ASGI: routes from its URL configuration; exceptions by its signal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from server_tracing.frameworks import Asked, Note
+from server_tracing.frameworks.prefix_index import PrefixIndex, literal_of, literal_of_regex
+from server_tracing.frameworks.resolver import Resolver
+
+DEEPEST = 20
+MOST_INDEXES = 2000
+
+
+class UrlConf:
+    """What ROOT_URLCONF names. A `urlconf` that middleware sets on a request cannot be known here."""
+
+    by_host = False
+
+    def __init__(self) -> None:
+        self._indexes: dict[tuple[int, str], tuple[object, PrefixIndex[Any]]] = {}
+
+    def version(self) -> object:
+        patterns = get_resolver().url_patterns
+        return patterns, len(patterns)
+
+    def find(self, asked: Asked) -> str | None:
+        settings: Any = sys.modules["django.conf"].settings
+        translation: Any = sys.modules["django.utils.translation"]
+        language = settings.LANGUAGE_CODE
+        if settings.USE_I18N:
+            language = translation.get_language_from_path(asked.path) or language
+        with translation.override(language):  # of this thread: the prefixes of i18n_patterns depend on it
+            found = self._below(get_resolver(), asked.path, language, DEEPEST)
+        return None if found is None else "/" + found
+
+    def _below(self, resolver: Any, path: str, language: str, depth: int) -> str | None:
+        """The route of what is left of a path, as `URLResolver.resolve` would put it together."""
+        matched = resolver.pattern.match(path)
+        if not matched or not depth:
+            return None
+        for child in self._index(resolver, language).candidates(matched[0]):
+            found: str | None = ""
+            if hasattr(child, "url_patterns"):
+                found = self._below(child, matched[0], language, depth - 1)
+            elif not child.pattern.match(matched[0]):
+                found = None
+            if found is not None:
+                return plain(str(child.pattern)) + found
+        return None
+
+    def _index(self, resolver: Any, language: str) -> PrefixIndex[Any]:
+        patterns = resolver.url_patterns
+        known = self._indexes.get((id(resolver), language))
+        if known is None or known[0] is not patterns:
+            if len(self._indexes) >= MOST_INDEXES:
+                self._indexes.clear()
+            index = PrefixIndex((*literal(child), child) for child in patterns)
+            known = self._indexes[id(resolver), language] = (patterns, index)
+        return known[1]
+
+
+def get_resolver() -> Any:
+    """The root of the URL configuration in force."""
+    urls: Any = sys.modules["django.urls"]
+    return urls.get_resolver()
+
+
+def literal(child: Any) -> tuple[str, bool]:
+    """What every path that this pattern matches begins with, and whether that is all."""
+    pattern = child.pattern
+    if hasattr(pattern, "_route"):
+        text, whole = literal_of(str(pattern), "<")
+        return text, whole and not hasattr(child, "url_patterns")
+    if hasattr(pattern, "_regex"):
+        return literal_of_regex(str(pattern))
+    return "", False  # a language's prefix
+
+
+def plain(route: str) -> str:
+    """A regular expression without its anchors; other routes have none."""
+    if route.startswith("^"):
+        route = route[1:]
+    return route.removesuffix("$").removesuffix("\\Z")
+
+
+def router(app: Any, resolver: Resolver) -> UrlConf:
+    """The router of this process's Django: it has but one."""
+    return UrlConf()
+
+
+def watch(note: Note) -> None:
+    """The signal is sent while the exception is being handled, with the request it belongs to."""
+    signals: Any = sys.modules["django.core.signals"]
+
+    def unhandled(sender: Any, request: Any = None, **_: Any) -> None:
+        raised = sys.exc_info()[1]
+        if raised is not None:
+            carrier = getattr(request, "scope", None) or getattr(request, "environ", None)
+            note(carrier, raised)  # type: ignore[arg-type]
+
+    signals.got_request_exception.connect(unhandled, weak=False, dispatch_uid="server_tracing")

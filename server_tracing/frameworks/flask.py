@@ -1,0 +1,71 @@
+"""Flask: routes from the application's URL map; exceptions by its signal, and where handlers answer them."""
+
+from __future__ import annotations
+
+import sys
+from functools import wraps
+from typing import Any
+
+from server_tracing.frameworks import Asked, Note
+from server_tracing.frameworks.resolver import Resolver
+
+
+class UrlMap:
+    """A Flask application's rules; blueprints' stand in the same map."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    @property
+    def by_host(self) -> bool:
+        return bool(self._app.url_map.host_matching or getattr(self._app, "subdomain_matching", False))
+
+    def version(self) -> object:
+        return self._app.url_map, len(self._app.url_map._rules)
+
+    def find(self, asked: Asked) -> str | None:
+        exceptions: Any = sys.modules["werkzeug.exceptions"]
+        routing: Any = sys.modules["werkzeug.routing"]
+        adapter = self._adapter(asked.host)
+        told: dict[str, Any] = {"path_info": asked.path, "return_rule": True, "websocket": asked.websocket}
+        try:
+            rule, _ = adapter.match(method=asked.method, **told)
+        except exceptions.MethodNotAllowed as error:
+            rule, _ = adapter.match(method=next(iter(error.valid_methods or ("GET",))), **told)
+        except (exceptions.NotFound, routing.RequestRedirect):
+            return None
+        return str(rule.rule)
+
+    def _adapter(self, host: str) -> Any:
+        server_name = self._app.config.get("SERVER_NAME") or ""
+        if self._app.url_map.host_matching:
+            return self._app.url_map.bind(host)
+        if self.by_host and host.endswith("." + server_name):
+            return self._app.url_map.bind(server_name, subdomain=host[: -len(server_name) - 1])
+        return self._app.url_map.bind(server_name)
+
+
+def router(app: Any, resolver: Resolver) -> UrlMap:
+    """The router of a Flask application."""
+    return UrlMap(app)
+
+
+def watch(note: Note) -> None:
+    """The signal is sent for what nobody handles. What a handler answers with a 500 is passed to
+    `handle_user_exception`, which Flask calls for nothing but exceptions."""
+    flask: Any = sys.modules["flask"]
+    handle = flask.Flask.handle_user_exception
+
+    def unhandled(sender: Any, exception: BaseException, **_: Any) -> None:
+        note(flask.request.environ, exception)
+
+    @wraps(handle)
+    def handle_user_exception(app: Any, *arguments: Any, **named: Any) -> Any:
+        answer = handle(app, *arguments, **named)
+        for argument in arguments:
+            if isinstance(argument, BaseException) and (getattr(argument, "code", None) or 500) >= 500:
+                note(flask.request.environ, argument)
+        return answer
+
+    flask.Flask.handle_user_exception = handle_user_exception
+    flask.got_request_exception.connect(unhandled, weak=False)

@@ -92,12 +92,15 @@ class Carrier:
         for trail in trails:
             if self._joiner.moving(trail):
                 continue
-            frames = self._joiner.carry(trail)
-            room -= sum(len(payload) + 16 for _, payload in frames)
-            if room < 0 or not all(self._journal.append(kind, payload) for kind, payload in frames):
+            begin, *rest = self._joiner.carry(trail)
+            room -= sum(len(payload) + 16 for _, payload in (begin, *rest))
+            if room < 0 or not self._journal.append(*begin):
                 self._joiner.carry_failed(trail)
                 self._joiner.float_off(trail)
                 self.afloat += 1
+            else:
+                for kind, payload in rest:
+                    self._journal.append(kind, payload)
 
 
 class Vitals:

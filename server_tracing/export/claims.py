@@ -20,7 +20,7 @@ from .source import Source
 
 EVERY = 1.5  # seconds between looks, so that a killed worker's requests are seen within five
 AT_ONCE = 8  # journals in hand
-SLICES = 64  # of one journal in one go; our own worker's journal must not wait long
+SLICES = 16  # of one journal in one go; our own worker's journal must not wait long
 log = logging.getLogger("server_tracing.export")
 
 
@@ -60,6 +60,7 @@ class Claims:
         """Adopt what is there to adopt, when it is time; workers do so at random phase."""
         if self._next == 0.0:
             self._next = now + EVERY * self._draw()
+            self._journals.sweep()
         if now < self._next:
             return
         self._next = now + EVERY * (0.7 + 0.3 * self._draw())

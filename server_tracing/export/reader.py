@@ -81,6 +81,7 @@ class Reader:
         self._over = Bell()
         self._pid = 0
         self._stopping = False
+        self._behind = False  # there is more to read than one wake could
         self._deadline = 0.0
         self.faults = 0  # wakes that ended in an exception: bugs of ours
 
@@ -108,7 +109,7 @@ class Reader:
         try:
             while not self._stopping:
                 self._guarded(self.wake)
-                self._bell.wait(self._draw(*WAKE_EVERY))
+                self._bell.wait(0.0 if self._behind else self._draw(*WAKE_EVERY))
             self._guarded(self._finish)
         finally:
             self._over.ring()
@@ -137,8 +138,10 @@ class Reader:
 
     def _read(self, now: float) -> None:
         settled = self.home.position
+        self._behind = True
         for _ in range(SLICES):
             if not self.home.read(now):
+                self._behind = False
                 break
             if self.home.position - settled > self.home.journal.size // 8:
                 self._turn_over()

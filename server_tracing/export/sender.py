@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 from server_tracing import unpatched
@@ -21,7 +21,10 @@ from .signals import Bell
 from .spool import Claimed, Spool
 
 PATIENCE = 3.0  # seconds a batch may keep its room in the journal
+LONG_PATIENCE = 30.0  # the same while the backend is known to be down: fewer and larger files
+KNOWN_TO_BE_DOWN = 3  # failures in a row
 MAX_HELD = 2000  # records in memory; the oldest go to disk first
+MAX_FILE = 1000  # records in one spool file, and one batch more
 IDLE = 5.0  # seconds between looks at a spool that other workers fill too
 
 
@@ -88,8 +91,8 @@ class Sender:
     def relieve(self, *, pressed: bool) -> None:
         """Spool what has waited too long, or everything when the journal needs its room back."""
         taken = self._take_back(pressed)
-        for batch in taken:
-            self._to_disk(batch)
+        for batches in _by_lane(taken):
+            self._to_disk(batches)
         if taken:
             self._spool.trim()
         if self._pid != os.getpid() and self._clock() >= self._look_again:
@@ -98,35 +101,35 @@ class Sender:
                 self.start()
 
     def _take_back(self, everything: bool) -> list[Batch]:
+        """Batches that must not wait in memory any longer, oldest first; all of them once one has to go."""
         with self._lock:
-            before = self._clock() - PATIENCE
-            held = [self._hand] if self._hand is not None and not self._taken_back else []
-            excess = sum(len(batch.records) for batch in [*held, *self._queue]) - MAX_HELD
-            taken: list[Batch] = []
-            for batch in [*held, *self._queue]:
-                if not everything and batch.born >= before and excess <= 0:
-                    break
-                excess -= len(batch.records)
-                taken.append(batch)
-            for batch in taken:
-                if batch is self._hand:
-                    self._taken_back = True
-                else:
-                    self._queue.popleft()
-            return taken
+            patience = LONG_PATIENCE if self._back_off.failures > KNOWN_TO_BE_DOWN else PATIENCE
+            in_hand = [] if self._hand is None or self._taken_back else [self._hand]
+            held = [*in_hand, *self._queue]
+            records = sum(len(batch.records) for batch in held)
+            if not held or not (everything or records > MAX_HELD or held[0].born < self._clock() - patience):
+                return []
+            self._taken_back = self._hand is not None
+            self._queue.clear()
+            return held
 
-    def _to_disk(self, batch: Batch) -> None:
+    def _to_disk(self, batches: Sequence[Batch]) -> None:
+        """Write batches of one lane into one file."""
+        last, records = batches[-1], [record for batch in batches for record in batch.records]
         if not self.traits.spool_size:
-            batch.drop_rest("backlog")
+            for batch in batches:
+                batch.drop_rest("backlog")
             return
         try:
-            file = self._spool.write(batch.records, batch.lane.source, batch.upto)
+            file = self._spool.write(records, last.lane.source, last.upto)
         except OSError as error:
             self.trouble = f"cannot spool: {error}"
-            batch.drop_rest("spool_failed")
+            for batch in batches:
+                batch.drop_rest("spool_failed")
         else:
             self._written.append(file)
-            batch.spool_rest(file)
+            for batch in batches:
+                batch.spool_rest(file)
 
     def written(self) -> list[str]:
         """Spool files to publish once the journals are settled."""
@@ -243,3 +246,22 @@ class Sender:
         held = sum(len(batch.records) for batch in self._queue)
         state = f"failing: {self.trouble}" if self.trouble else "healthy"
         return f"<Sender {self.name} · {held} records held · {state}>"
+
+
+def _by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """Runs of batches that may share a file: of one lane, and of no more than one worker takes at a time.
+
+    The first stands alone: if it is in the hand of the backend, its file may have to be taken away again.
+    """
+    group: list[Batch] = []
+    for batch in batches:
+        if group and (group == batches[:1] or group[0].lane is not batch.lane or _records(group) > MAX_FILE):
+            yield group
+            group = []
+        group.append(batch)
+    if group:
+        yield group
+
+
+def _records(batches: Sequence[Batch]) -> int:
+    return sum(len(batch.records) for batch in batches)

@@ -31,6 +31,7 @@ from .spool_file import MAX_FILE, pack, unpack
 
 PART, SPOOL, DONE = ".part", ".spool", ".done"
 DELIVERED = "delivered"
+FORGOTTEN = int(48 * 3600e9)  # ns
 
 
 class Name(NamedTuple):
@@ -222,6 +223,22 @@ class Spool:
             if claimed is not None:
                 self.close(claimed, 0, {reason: name.requests})
             excess -= size
+        self._forget()
+
+    def _forget(self) -> None:
+        """Take away what nobody will come back for: left half-done by a worker whose journal is lost."""
+        for path, name in self._files(PART) + self._files(DONE):
+            if self._wall() - name.time > max(self._age, FORGOTTEN):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+    def take_over(self, folder: str) -> None:
+        """Take what waits in the folder of other settings; rename decides between two who try."""
+        other = Spool(folder, self._closer, size=self._size, age=self._age / 1e9, wall=self._wall)
+        for path, _ in other._files(SPOOL):
+            with contextlib.suppress(OSError):
+                self._prepare()
+                os.rename(path, os.path.join(self.folder, os.path.basename(path)))
 
     # ------------------------------------------------------------ after a kill
 

@@ -220,6 +220,9 @@ class NoJournals(Journals):
     def orphans(self, *, any_destination: bool = False):
         return iter(())
 
+    def sweep(self) -> None:
+        pass
+
     def remove(self, journal: Journal) -> None:
         pass
 

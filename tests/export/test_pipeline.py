@@ -181,6 +181,18 @@ def test_recover_with_nothing_to_do_says_so(loaded):
     assert journals_left(loaded) == []
 
 
+def test_recover_delivers_what_changed_settings_left_on_disk(loaded):
+    """With today's settings; but nothing that a living worker still fills."""
+    running = Running(loaded, Backend(*[ExportError("down")] * 9999))
+    running.serve("/a")
+    running.pipeline.stop(0.5)
+    (folder,) = (Path(loaded.config.state_dir) / "spool").iterdir()
+    folder.rename(folder.with_name("backend-former"))
+    backend = Backend()
+    export.recover(loaded, exporters=[backend])
+    assert backend.paths == ["/a"]
+
+
 KILLED = """
 import os, signal, sys
 from server_tracing import config, worker

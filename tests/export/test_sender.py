@@ -206,6 +206,44 @@ def test_a_batch_in_a_hanging_hand_is_spooled_and_not_sent_twice_if_it_succeeds(
     assert_balanced(worker.checkpoint)
 
 
+def test_a_hand_that_hangs_is_spooled_once_however_long_it_hangs(tmp_path):
+    """What comes behind it follows to the disk; when it gives up, nothing is counted twice."""
+    backend = Backend(ExportError("too late"))
+    backend.gate = threading.Event()
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    serve(worker, "/a")
+    worker.reader.wake()
+    worker.reader.wake()
+    hand = threading.Thread(target=sender.step)
+    hand.start()
+    assert backend.called.wait(10)
+    for path in ("/b", "/c"):
+        serve(worker, path)
+        worker.reader.wake()
+        worker.clock.advance(PATIENCE + 1)
+        worker.reader.wake()
+    assert (tally(worker).spooled, worker.journal.used) == (3, 0)
+    backend.gate.set()
+    hand.join()
+    assert_balanced(worker.checkpoint)
+    for _ in range(3):
+        worker.wake(60)
+    assert sorted(backend.paths) == ["/a", "/b", "/c"]
+    assert (tally(worker).spooled, tally(worker).delivered) == (0, 3)
+    assert_balanced(worker.checkpoint)
+
+
+def test_a_long_outage_makes_few_files(tmp_path):
+    """Ten minutes of one request a second are not six hundred files."""
+    worker = Worker(Backend(*[ExportError("down")] * 10_000), folder=tmp_path)
+    for number in range(600):
+        serve(worker, f"/{number}")
+        worker.wake(1.0, steps=1)
+    assert len(list((tmp_path / "spool" / "backend").iterdir())) < 60
+    assert_balanced(worker.checkpoint)
+
+
 def test_a_hanging_backend_delays_no_other(tmp_path):
     """Every other exporter goes on as if it were not there."""
     hanging, memory = Backend(), MemoryExporter()

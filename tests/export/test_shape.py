@@ -11,8 +11,8 @@ from server_tracing import identity
 from server_tracing.config import Capture
 from server_tracing.export.join import Trail
 from server_tracing.export.shape import Shaper
-from server_tracing.texts import split_target, text
 from server_tracing.record import Begin, End, Fault, Frame, Kind, Mark, Note, Outcome, Span, Stack, Vitals
+from server_tracing.texts import split_target, text
 
 START = 20 * SECOND
 

@@ -199,6 +199,26 @@ def test_after_a_kill_closed_files_are_counted_once(tmp_path, clock):
     assert len(files(dead, DONE)) == 2
 
 
+def test_what_other_settings_left_can_be_taken_over(tmp_path, clock):
+    """With what waits, and without what is somebody's to finish."""
+    old, new = make(tmp_path / "old", clock), make(tmp_path / "new", clock)
+    put(old, record(1))
+    old.write([record(2)], "j1", 200)
+    new.take_over(old.folder)
+    assert (new.waiting(), old.waiting(), len(files(old, PART))) == (1, 0, 1)
+
+
+def test_what_nobody_comes_back_for_is_taken_away(spool, clock):
+    """Left by a worker whose journal is lost as well: after two days."""
+    spool.write([record(1)], "lost", 100)
+    clock.advance(47 * 3600)
+    spool.trim()
+    assert len(files(spool, PART)) == 1
+    clock.advance(2 * 3600)
+    spool.trim()
+    assert os.listdir(spool.folder) == []
+
+
 def test_numbers_go_on_where_they_were(tmp_path, clock):
     """A closer's numbers never repeat."""
     spool = make(tmp_path, clock, first_close=7)

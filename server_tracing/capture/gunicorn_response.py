@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from server_tracing.capture import swallowed
@@ -55,9 +56,10 @@ def _watching_head(send: Callable[[Any], None], clock: Callable[[], int]) -> Cal
 def _watching_file(send: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def sendfile(response: Any, respiter: Any) -> bool:
         sent = send(response, respiter)
-        slot = getattr(response.req, SLOT, None) if sent else None
-        if slot is not None:
-            slot.sent = _length(response, respiter)
+        with suppress(Exception):  # a file of a kind not known here: the access log does not count it either
+            slot = getattr(response.req, SLOT, None) if sent else None
+            if slot is not None:
+                slot.sent = _length(response, respiter)
         return sent
 
     return sendfile
@@ -69,8 +71,5 @@ def _length(response: Any, respiter: Any) -> int:
         return 0
     if response.response_length is not None:
         return int(response.response_length)
-    try:
-        number = respiter.filelike.fileno()
-        return os.fstat(number).st_size - os.lseek(number, 0, os.SEEK_CUR)
-    except OSError:
-        return 0
+    number = respiter.filelike.fileno()
+    return os.fstat(number).st_size - os.lseek(number, 0, os.SEEK_CUR)

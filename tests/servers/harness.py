@@ -101,6 +101,18 @@ def status_of(response: bytes) -> int:
     return int(parts[1]) if len(parts) > 1 else 0
 
 
+def body_of(answer: bytes) -> bytes:
+    """The body of a response, out of its chunks if it has any."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" not in head.lower():
+        return rest
+    body = b""
+    while (size := int(rest.partition(b"\r\n")[0] or b"0", 16)) > 0:
+        chunk = rest.partition(b"\r\n")[2]
+        body, rest = body + chunk[:size], chunk[size + 2 :]
+    return body
+
+
 def records(state_dir: Path | str) -> list[dict[str, Any]]:
     """The requests in the local store as `server-tracing requests --json` shows them, in order of start."""
     try:
@@ -157,6 +169,7 @@ class Server:
         self._directory = tempfile.TemporaryDirectory(prefix="server-tracing-", ignore_cleanup_errors=True)
         self.root = Path(self._directory.name)
         self.root.chmod(0o755)
+        env = {name: self.fill(value) for name, value in env.items()}
         self.state_dir = Path(env.get("SERVER_TRACING_DIR", self.root / "state"))
         for name, text in files.items():
             (self.root / name).write_text(self.fill(text))

@@ -88,6 +88,7 @@ def statusless(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def slow(environ: Environ, start: Start) -> Iterable[bytes]:
+    print("slow now", flush=True)
     time.sleep(float(environ.get("QUERY_STRING") or 1.0))
     return hello(environ, start)
 

@@ -28,9 +28,9 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("SERVER_TRACING_JOURNAL_DIR", str(tmp_path / "journals"))
     store = Store(str(folder / FILE))
     told = [
-        request(1, start=NOW - timedelta(seconds=30)),
-        failed(2, start=NOW - timedelta(seconds=20)),
-        killed(3, start=NOW - timedelta(seconds=10)),
+        request(1, start=NOW - timedelta(hours=3)),
+        failed(2, start=NOW - timedelta(hours=2)),
+        killed(3, start=NOW - timedelta(minutes=10)),
     ]
     store.append([*told, event(1, time=NOW)], "journal", 1)
     store.fold("journal", Checkpoint(seen=3, exporters={"local": Tally(delivered=3)}))
@@ -104,7 +104,7 @@ class TestTables:
             ("--path /pro --service shop", 1),
             ("--route /c*", 1),
             ("--slower 1s", 1),
-            ("--since 15s", 1),
+            ("--since 1h", 1),
             ("--limit 2", 2),
             ("--limit 0", 3),
         ],
@@ -134,7 +134,9 @@ class TestTables:
 
     def test_an_ambiguous_trace_id_lists_what_it_may_mean(self, run, state):
         """Exit code 1."""
-        code, lines, errors = run(f"trace {int(NOW.timestamp()):08x}"[:9])
+        ids = [json.loads(line)["trace_id"] for line in run("requests --json")[1]]
+        common = next(ids[0][:size] for size in range(31, 0, -1) if len({one[:size] for one in ids}) == 1)
+        code, lines, errors = run(f"trace {common}")
         assert (code, lines) == (1, [])
         assert "3 traces begin with" in errors
 

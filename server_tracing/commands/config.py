@@ -12,8 +12,6 @@ from server_tracing.viewer.table import Cell, Column, Table
 
 from . import common
 
-LONGEST = 40  # columns of a value before it makes room for its source
-
 
 @click.command()
 @common.as_json
@@ -30,7 +28,7 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
             lines.write(screen, {"setting": key, "value": value, "source": source})
     else:
         columns = (Column("SETTING"), Column("FROM"), Column("VALUE"))
-        Table(screen, columns).print(_row(*row) for row in rows)
+        Table(screen, columns, wraps=True).print(_row(*row) for row in rows)
     for warning in loaded.warnings:
         screen.remark(screen.style(visible(warning), "yellow"))
     return common.OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
+from textwrap import wrap
 from typing import NamedTuple
 
 from .human import clip, width
@@ -31,9 +32,10 @@ class Column(NamedTuple):
 class Table:
     """Prints rows of cells, measuring the first ones."""
 
-    def __init__(self, screen: Screen, columns: Sequence[Column]) -> None:
+    def __init__(self, screen: Screen, columns: Sequence[Column], *, wraps: bool = False) -> None:
         self._screen = screen
         self._columns = columns
+        self._wraps = wraps  # the last column, rather than losing its end
         self._widths: list[int] = []
 
     def print(self, rows: Iterable[Sequence[Cell]]) -> int:
@@ -45,7 +47,8 @@ class Table:
             self._header()
         printed = 0
         for row in chain(first, rows):
-            self._screen.line(self._line(row))
+            for part in self._parts(row):
+                self._screen.line(self._line(part))
             printed += 1
         self._screen.flush()
         return printed
@@ -61,6 +64,24 @@ class Table:
         titles = [Cell(column.title, ("dim",)) for column in self._columns]
         self._screen.line(self._line(titles))
 
+    def _parts(self, row: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
+        """The row itself, or as many as its last cell needs lines."""
+        *fixed, last = row
+        if not self._wraps or self._room is None:
+            yield row
+            return
+        for text in wrap(last.text, self._room, break_on_hyphens=False) or [""]:
+            yield [*fixed, last._replace(text=text)]
+            fixed = [Cell("")] * len(fixed)
+
+    @property
+    def _room(self) -> int | None:
+        """Columns left for the last one; None where there is no end."""
+        if self._screen.width is None:
+            return None
+        used = sum(self._widths[:-1]) + len(GAP) * (len(self._columns) - 1)
+        return max(LEAST, self._screen.width - used)
+
     def _line(self, row: Sequence[Cell]) -> str:
         *fixed, last = self._styled(row)
         return (GAP.join([*fixed, last]) if last else GAP.join(fixed)).rstrip(" ")
@@ -73,15 +94,11 @@ class Table:
         yield self._last(row[-1])
 
     def _last(self, cell: Cell) -> str:
-        style = self._screen.style
-        if self._screen.width is None:
-            return style(cell.text, *cell.styles) + (
-                GAP + style(cell.note, *cell.note_styles) if cell.note else ""
-            )
-        used = sum(self._widths[:-1]) + len(GAP) * (len(self._columns) - 1)
-        room = max(LEAST, self._screen.width - used)
-        text = clip(cell.text, room)
-        left = room - width(text) - len(GAP)
-        if not cell.note or left < min(LEAST, width(cell.note)):
-            return style(text, *cell.styles)
-        return style(text, *cell.styles) + GAP + style(clip(cell.note, left), *cell.note_styles)
+        room = self._room
+        text = cell.text if room is None else clip(cell.text, room)
+        note = cell.note
+        if room is not None:
+            left = room - width(text) - len(GAP)
+            note = clip(note, left) if left >= min(LEAST, width(note)) else ""
+        shown = [self._screen.style(text, *cell.styles), self._screen.style(note, *cell.note_styles)]
+        return GAP.join(filter(None, shown))

@@ -126,9 +126,11 @@ def _vitals(request: Request) -> str:
 
 def _kept(request: Request) -> str:
     """Whether it leaves this machine, and what it stands for there."""
-    because = f", because {visible(request.kept_because)}" if request.kept_because else ""
+    if not request.sampled:
+        return "no, not sampled"
+    because = f", because of {visible(request.kept_because)}" if request.kept_because else ""
     weight = f", stands for {1 / request.sample_rate:.3g}" if 0 < request.sample_rate < 1 else ""
-    return (f"yes{because}{weight}" if because or weight else "") if request.sampled else "no, not sampled"
+    return f"yes{because}{weight}"
 
 
 def _said(request: Request) -> Iterator[tuple[str, Mapping[str, object]]]:

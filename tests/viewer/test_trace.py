@@ -46,7 +46,7 @@ def test_everything_known_is_told():
         "12.5 ms · first byte after 11.9 ms · waited 3.00 ms before that",
         "pid 4711 · gunicorn 27.0.1 · sync",
         "called by 00f067aa0ba902b7",
-        "yes, because error, stands for 10",
+        "yes, because of error, stands for 10",
         "  OutOfStock: no teapots left",
         "  caused by",
         "  KeyError: 'teapot'",

@@ -26,6 +26,7 @@ class Slot(Protocol):
 
     number: int
     start: int
+    thread: int
     first_byte: int
     status: int
 

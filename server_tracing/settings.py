@@ -59,6 +59,7 @@ class Capture(Struct, frozen=True, kw_only=True):
     stuck_after: float | None = None  # None: half the worker timeout; 0: never
     trusted_proxies: tuple[str, ...] | None = None  # None: the server's own; (): nobody
     cpu: bool = False
+    derive_routes: bool = True  # from the path, where the framework is not known
 
 
 class JournalSettings(Struct, frozen=True, kw_only=True):
@@ -146,6 +147,7 @@ SETTINGS = (
         absent="the server's own forwarded_allow_ips",
     ),
     Setting("capture.cpu", switch, SWITCH),
+    Setting("capture.derive_routes", switch, SWITCH),
     Setting(
         "journal.size",
         accepted.within(size, 256 << 10, 1 << 30),

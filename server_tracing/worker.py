@@ -151,6 +151,7 @@ def _assemble(
         timeout=timeout,
         reasons=reasons,
         sampler=sampler,
+        applications=lambda: recorder.applications,
     )
     recorder.mark("boot", f"{server} {worker_class}".strip())
     host = partial(_host, recorder, config, sampler, addresses(trusted_proxies))

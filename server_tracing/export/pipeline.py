@@ -25,10 +25,12 @@ from .local import LocalExporter, Opener
 from .pace import Pace
 from .reader import Reader, Sink
 from .registry import create
+from .routes import Applications, Routes
 from .sender import Sender
 from .shape import Shaper
 from .source import Source
 from .spool import Spool
+from .watchdog import Watchdog, too_long
 
 RECOVER_JOURNAL = 64 << 10
 RECOVER_WAIT = 30.0  # seconds without progress after which `recover` gives up on a backend
@@ -75,11 +77,21 @@ def start(
     timeout: float | None = None,
     exporters: Sequence[Exporter] | None = None,
     sampler: Sampler | None = None,
+    applications: Applications = tuple,
 ) -> Pipeline:
     """Begin to export what this worker's journal gets, and what dead workers left. `sampler` is the one that
-    also decides inside requests, where somebody asks there."""
+    also decides inside requests, where somebody asks there; `applications` are those this process serves."""
     reader, sinks = _assemble(
-        loaded.config, journal, journals, open_slots, reasons, trusted_proxies, exporters, sampler
+        loaded.config,
+        journal,
+        journals,
+        open_slots,
+        reasons,
+        trusted_proxies,
+        exporters,
+        sampler,
+        applications,
+        stuck_after=too_long(loaded.config.capture.stuck_after, timeout),
     )
     reader.start()
     return Pipeline(reader, sinks)
@@ -94,16 +106,19 @@ def _assemble(
     trusted_proxies: str | Iterable[str],
     exporters: Sequence[Exporter] | None,
     sampler: Sampler | None = None,
+    applications: Applications = tuple,
     *,
+    stuck_after: float = 0.0,
     any_destination: bool = False,
 ) -> tuple[Reader, Sequence[Sink]]:
     proxies = addresses(trusted_proxies)
+    routes = Routes(applications, config.capture.derive_routes)
     sampler, pace = sampler or Sampler(config.sampling), Pace()
     made = make_exporters(config, journal.origin.service) if exporters is None else exporters
     sinks = [_sink(exporter, config, journal) for exporter in made]
 
     def open_source(found: Journal) -> Source:
-        source = Source(found, sinks, Shaper(config, found.origin, proxies), sampler, pace)
+        source = Source(found, sinks, Shaper(config, found.origin, proxies, routes), sampler, pace)
         for sink in sinks:
             if sink.spool is not None:
                 source.adopt_spool(sink, sink.spool)
@@ -114,6 +129,7 @@ def _assemble(
     claims = Claims(journals, open_source, fold, reasons, any_destination=any_destination)
     chores = (
         Heads(journal, home.joiner, open_slots, pace),
+        Watchdog(journal, home.joiner, open_slots, stuck_after),
         Carrier(journal, home.joiner),
         Vitals(journal, home.joiner),
         Complaints(sinks),

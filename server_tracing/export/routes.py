@@ -28,7 +28,7 @@ Applications = Callable[[], Sequence[object]]
 Place = tuple[str, str, str, bool, bool]
 
 
-class Unknown(Exception):
+class UnknownRouteError(Exception):
     """Nobody can say what the route is, or not now."""
 
 
@@ -73,11 +73,13 @@ class Routes:
         if self._clock() >= self._look_at:
             self._look()
         if not self._routers or len(path) > LONGEST_PATH:
-            raise Unknown
+            raise UnknownRouteError
         place = (method, path, host if self._by_host else "", websocket, redirected)
         if place not in self._answers:
             with self._budget:
-                answer = self._ask(Asked(method, without_script_name(unquote(path)), host, websocket), redirected)
+                answer = self._ask(
+                    Asked(method, without_script_name(unquote(path)), host, websocket), redirected
+                )
             if len(self._answers) >= MOST_REMEMBERED:
                 self._answers.clear()
             self._answers[place] = answer
@@ -120,7 +122,7 @@ class Budget:
         self._left = min(BURST_NS, self._left + (now - self._since) * SHARE)
         self._since = now
         if self._left <= 0:
-            raise Unknown
+            raise UnknownRouteError
 
     def __exit__(self, *exc: object) -> None:
         self._left -= self._clock() - self._since

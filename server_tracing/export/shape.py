@@ -13,7 +13,7 @@ from typing import Any
 from server_tracing import identity
 from server_tracing.config import Config
 from server_tracing.forwarding import Trusted, client, queue_time
-from server_tracing.naming import Excluder, Namer, routeless_name
+from server_tracing.naming import Excluder, Namer
 from server_tracing.propagation import NAMES as CONTEXT_NAMES
 from server_tracing.propagation import believed, extract
 from server_tracing.record import (
@@ -34,8 +34,10 @@ from server_tracing.redact import Redactor
 from server_tracing.texts import Headers, split_target, text, text_headers
 
 from .join import Trail
+from .routes import Routes
 from .stacks import exception_info, stack_text
 
+_WEBSOCKET = ("ws", "wss")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OUTCOMES = {int(outcome): outcome.name.lower() for outcome in Outcome}
 _TELLING = CONTEXT_NAMES | {"x-request-start", "x-queue-start"}  # only of senders that are believed
@@ -44,9 +46,16 @@ _TELLING = CONTEXT_NAMES | {"x-request-start", "x-queue-start"}  # only of sende
 class Shaper:
     """Shapes what one worker left; `origin` says how to read its stamps and which ids its requests have."""
 
-    def __init__(self, config: Config, origin: Origin, trusted_proxies: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        origin: Origin,
+        trusted_proxies: Sequence[str] = (),
+        routes: Routes | None = None,
+    ) -> None:
         proxies = config.capture.trusted_proxies
         self._trusted = Trusted(trusted_proxies if proxies is None else proxies)
+        self._routes = routes or Routes(derive=config.capture.derive_routes)
         self._origin = origin
         self._offset = origin.wall - origin.monotonic
         self._propagation = config.propagation
@@ -78,7 +87,7 @@ class Shaper:
         host, path, query = split_target(text(begin.target), named.get("host"))
         if self._excluder.excluded(begin.method, path, query, host or ""):
             return None
-        start = begin.start
+        start, status = begin.start, end.status or trail.status or None
         first_byte = end.first_byte or trail.first_byte
         trace_id, span_id = self._ids(begin.number, start)
         peer_ip, forwarded = client(begin.client, headers, self._trusted)
@@ -92,8 +101,10 @@ class Shaper:
             host=host or None,
             path=path or None,
             query=self._redactor.query(query) if query else None,
-            route=end.route or (routeless_name(path) if path else None),
-            status=end.status or trail.status or None,
+            route=self._routes.route(
+                end.route, begin.method, path, host or "", begin.scheme in _WEBSOCKET, status
+            ),
+            status=status,
             outcome=_OUTCOMES[end.outcome],
             reason=end.reason or None,
             start=self.when(start),

@@ -123,12 +123,9 @@ def keys(requests: Iterable[Request]) -> bytes:
 
 
 def may_hold(packed: bytes, prefix: str) -> bool:
-    """Whether a batch with these keys can hold a trace id that begins so."""
-    digits, wanted = packed.hex(), prefix[: 2 * KEY]
-    at = digits.find(wanted)
-    while at > 0 and at % (2 * KEY):
-        at = digits.find(wanted, at + 1)
-    return at >= 0
+    """Whether a batch with these keys can hold a trace id that begins so: yes at times where it does not."""
+    digits = prefix[: 2 * KEY]
+    return bytes.fromhex(digits[: len(digits) // 2 * 2]) in packed
 
 
 def status_class(status: int | None) -> int:

@@ -28,7 +28,7 @@ class UvicornServer(Server):
     dropped_code = ABNORMAL  # the transport is closed without a close frame
 
     def __init__(self) -> None:
-        # Cycles of which bytes are in a buffer: how to end the record (None: the application still runs), or LOST.
+        # Cycles with bytes in a buffer: how to end the record (None: their application still runs), or LOST.
         self._buffered: dict[Any, Any] = {}
         self._paused: dict[Any, list[Any]] = {}  # protocol -> its cycles among those
         self._closing: dict[

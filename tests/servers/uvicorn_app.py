@@ -66,10 +66,8 @@ async def early(scope: Message, receive: Receive, send: Send) -> None:
     raise ValueError("before the handshake")
 
 
-PAGES = {
-    f"/{page.__name__}": page
-    for page in (big, big_in_two, drips, background, afterwards, until_left, iterator)
-}
+HTTP = (big, big_in_two, drips, background, afterwards, until_left, iterator)
+PAGES = {f"/{page.__name__}": page for page in HTTP}
 SOCKETS = {f"/{page.__name__}": page for page in (deny, quiet, early)}
 
 

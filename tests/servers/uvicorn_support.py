@@ -1,4 +1,4 @@
-"""What the tests of uvicorn share: what the version under test can do, and asking a server one thing a time."""
+"""What the tests of uvicorn share: what the version under test can do, and asking one thing at a time."""
 
 from __future__ import annotations
 

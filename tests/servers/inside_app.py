@@ -1,0 +1,153 @@
+"""Applications that ask for their own request, from every place that belongs to it.
+
+`/visit/<name>` leaves its name wherever something can be left, while other visits do the same, and answers
+with what it saw. TEST_LAZY makes the first use of the package happen in the middle of the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+Environ = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PLAIN = [("Content-Type", "application/json")]
+LAZY = "TEST_LAZY" in os.environ
+
+
+def tracing() -> Any:
+    """The package, not yet imported by this application if it is to be lazy."""
+    return import_module("server_tracing")
+
+
+if not LAZY:
+    server_tracing = tracing()
+
+
+def dawdle() -> float:
+    """A while in which other requests run."""
+    return random.random() / 100
+
+
+class Visit:
+    """What one request sees of itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.request = tracing().current()
+        self.seen = {self.request.trace_id}
+        self.request.annotate("name", name)
+        self.request.user = name
+
+    def look(self) -> None:
+        self.seen.add(tracing().current().trace_id)
+        self.seen.add(tracing().headers()["b3"][:32])
+
+    def answer(self) -> bytes:
+        return json.dumps({"name": self.name, "seen": sorted(self.seen)}).encode()
+
+
+# ---------------------------------------------------------------- WSGI
+
+
+def in_a_thread(visit: Visit) -> None:
+    with tracing().span(f"thread {visit.name}"):
+        time.sleep(dawdle())
+        visit.look()
+
+
+def visit_in_threads(visit: Visit) -> None:
+    span = tracing().span
+    with span(f"outer {visit.name}") as outer:
+        outer.annotate("of", visit.name)
+        time.sleep(dawdle())
+        visit.look()
+        thread = threading.Thread(target=tracing().in_context(in_a_thread), args=(visit,))
+        thread.start()
+        with span(f"inner {visit.name}", "client"):
+            time.sleep(dawdle())
+            visit.look()
+        thread.join()
+
+
+def wsgi(environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
+    """Answers a visit, or dies in the middle of a span."""
+    page, _, name = environ["PATH_INFO"][1:].partition("/")
+    if page == "die":
+        die(name)
+    visit = Visit(name)
+    visit_in_threads(visit)
+    start("200 OK", [*PLAIN])  # tornado adds to the list it is given
+    yield visit.answer()[:10]
+    time.sleep(dawdle())
+    visit.look()
+    yield visit.answer()[10:]
+
+
+def die(name: str) -> None:
+    tracing().current().annotate("name", name)
+    with tracing().span("done"):
+        pass
+    with tracing().span("fatal") as fatal:
+        fatal.annotate("last", "words")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+# ---------------------------------------------------------------- ASGI
+
+
+async def in_a_task(visit: Visit, number: int) -> None:
+    with tracing().span(f"task {number} {visit.name}"):
+        await asyncio.sleep(dawdle())
+        visit.look()
+
+
+async def visit_in_tasks(visit: Visit) -> None:
+    async with tracing().span(f"outer {visit.name}") as outer:
+        outer.annotate("of", visit.name)
+        await asyncio.sleep(dawdle())
+        visit.look()
+        await asyncio.gather(in_a_task(visit, 1), in_a_task(visit, 2))
+        await asyncio.to_thread(in_a_thread, visit)
+        with tracing().span(f"inner {visit.name}", "client"):
+            await asyncio.sleep(dawdle())
+            visit.look()
+
+
+async def too_late(visit: Visit) -> None:
+    """Goes on after the request."""
+    await asyncio.sleep(0.05)
+    visit.request.annotate("late", visit.name)
+    tracing().current().annotate("late", visit.name)
+
+
+left_behind: set[asyncio.Task[None]] = set()
+
+
+async def asgi(scope: Message, receive: Receive, send: Send) -> None:
+    """Answers a visit, or dies in the middle of a span."""
+    if scope["type"] != "http":
+        return
+    page, _, name = scope["path"][1:].partition("/")
+    if page == "die":
+        die(name)
+    visit = Visit(name)
+    await visit_in_tasks(visit)
+    task = asyncio.create_task(too_late(visit))
+    left_behind.add(task)
+    task.add_done_callback(left_behind.discard)
+    body = visit.answer()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -33,7 +33,7 @@ def attach_asgi(worker: Any, recorder: Recorder) -> None:
 
     worker.asgi = wrap(worker.asgi, recorder, GunicornServer())
     watch_refusals(protocol.ASGIProtocol, recorder)
-    watch_refused_streams(recorder)
+    watch_refused_streams(worker.cfg, recorder)
 
 
 class GunicornServer(Server):

@@ -59,7 +59,7 @@ def conclude(recorder: Recorder, req: Any, addr: Any, exc: BaseException, status
     """End the record of a request that has begun, or write the one of a request that never did."""
     slot: Any = getattr(req, "server_tracing", NOT_BEGUN)
     if slot is NOT_BEGUN:
-        if not is_served(exc):
+        if not (is_served(exc) or said_nothing(exc)):
             recorder.rejected(*refusal(req, addr, exc, scheme), status, ending(exc).reason or words(exc))
     elif slot is not None:
         outcome, reason, raised = ending(exc)
@@ -73,6 +73,11 @@ def conclude(recorder: Recorder, req: Any, addr: Any, exc: BaseException, status
             fault=raised and fault_from(raised),
             cpu=cpu_of(req),
         )
+
+
+def said_nothing(exc: BaseException) -> bool:
+    """Whether a connection was refused for its silence: a port that speaks nothing but HTTP/2 does that."""
+    return getattr(exc, "data", None) == b""
 
 
 def body_length(headers: list[tuple[str, str]]) -> int:

@@ -48,7 +48,7 @@ def attach_hooks(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
     worker.handle_error = on_error(worker, recorder, watch_error_pages())
     watch_responses(recorder.clock)
     watch_error_stream()
-    watch_refused_streams(recorder)
+    watch_refused_streams(worker.cfg, recorder)
 
 
 def before(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,13 @@ if TYPE_CHECKING:
 NO_STATUS = 0  # RFC 9113, section 8.1.1: a malformed request is a stream error, and has no response
 
 
-def watch_refused_streams(recorder: Recorder) -> None:
-    """Record the requests that cannot be made of a stream's headers, in workers that speak HTTP/2."""
-    request_class = getattr(sys.modules.get("gunicorn.http2.request"), "HTTP2Request", None)
-    if request_class is None:
+def watch_refused_streams(cfg: Any, recorder: Recorder) -> None:
+    """Record the requests that cannot be made of a stream's headers, where HTTP/2 is spoken."""
+    if "h2" not in getattr(cfg, "http_protocols", ()):  # a setting from gunicorn 25 on
         return
-    build = request_class.__init__
+    from gunicorn.http2.request import HTTP2Request
+
+    build = HTTP2Request.__init__
 
     def init(request: Any, stream: Any, cfg: Any, peer_addr: Any) -> None:
         try:
@@ -29,7 +29,7 @@ def watch_refused_streams(recorder: Recorder) -> None:
                 note(recorder, request, stream, peer_addr, words(exc))
             raise
 
-    request_class.__init__ = init
+    HTTP2Request.__init__ = init
 
 
 def note(recorder: Recorder, request: Any, stream: Any, peer: Any, reason: str) -> None:

@@ -197,9 +197,10 @@ def test_an_application_that_is_edited() -> None:
     with start(arguments, files={"edited.py": app}) as server:
         before = worker_of(server)
         (server.root / "edited.py").write_text(app + "# edited\n")
-        wait_until(lambda: worker_of(server) != before, 20.0)
+        wait_until(lambda: before not in pids(server), 20.0)
         server.stop()
         recorded = {record["worker_pid"] for record in server.records(16)}
+    assert before in recorded
     assert len(recorded) == 2
 
 

@@ -144,30 +144,30 @@ def test_another_state_directory_is_another_world(tmp_path: Path, shm: str) -> N
 
 def test_a_forked_child_neither_keeps_the_lock_nor_writes(tmp_path: Path, shm: str) -> None:
     """A child that outlives its worker does not make the worker look alive."""
-    reading, writing = os.pipe()
-    then = f"""
-if os.fork() == 0:
-            journal.ring.write(Kind.BEGIN_TEXT, b"by the child", MINIMAL_ROOM)
-            os.read({reading}, 1)  # until the test is over
-            os._exit(0)
-        os.kill(os.getpid(), 9)"""
+    over, end = os.pipe()
     program = f"""
         from tests.test_journals import *
         mine = journals(Path({str(tmp_path / "state")!r}), {shm!r})
         journal = mine.create(origin(mine), SIZE)
-        journal.ring.write(Kind.BEGIN_TEXT, b"in flight", MINIMAL_ROOM)
-        {then.strip()}
+        ring = journal.ring
+        ring.write(Kind.BEGIN_TEXT, b"in flight", MINIMAL_ROOM)
+        running, ready = os.pipe()
+        if os.fork() == 0:
+            ring.write(Kind.BEGIN_TEXT, b"by the child", MINIMAL_ROOM)
+            os.write(ready, b"!")
+            os.read({over}, 1)  # until the test is over
+            os._exit(0)
+        os.read(running, 1)
+        os.kill(os.getpid(), 9)
     """
     root = Path(__file__).parent.parent
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=root, pass_fds=[reading], check=False
-    )
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=root, pass_fds=[over], check=False)
     try:
         [journal] = journals(tmp_path / "state", shm).orphans()
         assert [frame.payload for frame in journal.frames()] == [b"in flight"]
     finally:
-        os.close(writing)
-        os.close(reading)
+        os.close(end)
+        os.close(over)
 
 
 def test_garbage_in_place_of_a_journal_is_set_aside(tmp_path: Path, shm: str) -> None:

@@ -14,6 +14,7 @@ from server_tracing.inside import here as _here
 from server_tracing.inside.host import worker_host
 from server_tracing.inside.live import Nobody as CurrentRequest
 from server_tracing.inside.span_api import OwnSpan as Span
+from server_tracing.inside.spans import calling
 from server_tracing.propagation import inject
 
 __all__ = ["CurrentRequest", "Span", "current", "headers", "in_context", "span"]
@@ -36,12 +37,13 @@ def span(name: str, kind: str = "internal") -> Span:
 
 
 def headers() -> dict[str, str]:
-    """What to add to the headers of a call to another service, in the formats that `propagation` names."""
+    """What to add to the headers of a call to another service, in the formats that `propagation` names. Ask
+    anew for every call, best in a span of kind client: it is what the other service names as its parent."""
     place = _here.place_here()
     live = _here.live_of(place) if place is not None else None
-    if live is None:
+    if place is None or live is None:
         return {}
-    return dict(inject(live.outgoing(getattr(place, "span_id", 0)), live.host.propagation))
+    return dict(inject(live.outgoing(calling(place, live)), live.host.propagation))
 
 
 def in_context(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

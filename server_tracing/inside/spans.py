@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from server_tracing.record import Fault
 
 MAX_SAID = 50  # annotations of a span, and as many metadata
+CLIENT, CALL = "client", "call"
 _SPAN = int(Kind.SPAN)
 
 
@@ -31,7 +32,8 @@ class Span:
     """A piece of the work of a request; of none (`live` is None), it does nothing."""
 
     __slots__ = (
-        "_annotations", "_metadata", "kind", "live", "name", "outer", "parent_id", "span_id", "start", "stop",
+        "_annotations", "_metadata", "called", "kind", "live", "name", "outer", "parent_id", "span_id",
+        "start", "stop",
     )  # fmt: skip
 
     def __init__(self, name: str, kind: str = "internal") -> None:
@@ -42,6 +44,7 @@ class Span:
         self.parent_id = 0  # 0: the request itself
         self.start = 0
         self.stop = -1  # -1: not begun; 0: runs
+        self.called = False  # it has named itself to a service
         self.outer: Slot | Span | None = None
         self._annotations: dict[str, Scalar] | None = None
         self._metadata: dict[str, object] | None = None
@@ -99,8 +102,12 @@ def begin(span: Span, parent: Span | None = None, span_id: int = 0, start: int =
     """Begin a span that was made before."""
     at = parent if parent is not None else place_here()
     live = live_of(at) if at is not None else None
-    if live is None:
-        return
+    if at is not None and live is not None:
+        _enter(span, at, live, span_id, start)
+        span.write()
+
+
+def _enter(span: Span, at: Slot | Span, live: Live, span_id: int = 0, start: int = 0) -> None:
     span.name, span.kind = label(span.name), label(span.kind)
     span.live = live
     span.parent_id = at.span_id if isinstance(at, Span) else 0
@@ -108,7 +115,19 @@ def begin(span: Span, parent: Span | None = None, span_id: int = 0, start: int =
     span.span_id = (span_id or allowed) if allowed else span.parent_id
     span.start = start or live.host.clock()
     span.stop = 0
-    span.write()
+
+
+def calling(at: Slot | Span, live: Live) -> int:
+    """The id of the span that a service is called from: another one for every call, as W3C has it (Trace
+    Context 2, section 3.2.2.4). A client span gives its own, once; else the call is a moment by itself."""
+    if isinstance(at, Span) and at.kind == CLIENT and not at.called:
+        at.called = True
+        return at.span_id
+    moment = Span(CALL, CLIENT)
+    _enter(moment, at, live)
+    moment.stop = moment.start
+    moment.write()
+    return moment.span_id
 
 
 def end_span(span: Span, error: BaseException | None = None, stop: int = 0) -> None:

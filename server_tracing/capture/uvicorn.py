@@ -48,9 +48,10 @@ class Following:
         if self.recorder is None:
             return
         self.serving.add(config)
-        traced = getattr(config, "server_tracing", None)
-        if traced is not config.loaded_app:
-            config.loaded_app = config.server_tracing = wrap(config.loaded_app, self.recorder, UVICORN)
+        app = config.loaded_app
+        if app is getattr(config, "server_tracing", None):  # a configuration that is served once more
+            app = app.__wrapped__
+        config.loaded_app = config.server_tracing = wrap(app, self.recorder, UVICORN)
         watch_buffers()
         watch_refusals(recorder_in_use)
         watch_handshakes(recorder_in_use)

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 FAULT = "server_tracing.fault"
 
-_watched: set[str] = set()  # frameworks, in this process; changed by whoever starts to record
+_watched: set[tuple[type, ...]] = set()  # in this process; changed by whoever starts to record
 
 
 def served(app: Any, recorder: Recorder) -> None:
     """This application is what the process serves from now on."""
     recorder.applications.append(app)
     for framework in in_use():
-        if framework.name not in _watched:
-            _watched.add(framework.name)
+        if framework.classes not in _watched:
+            _watched.add(framework.classes)
             try:
                 watch = framework.offers("watch")
                 if watch is not None:
@@ -46,10 +46,16 @@ def note(carrier: dict[str, Any], raised: BaseException) -> None:
 
 
 def note_handled(carrier: dict[str, Any]) -> None:
-    """The same of the exception that is being handled right now, if one is."""
+    """The same of the exception that is being handled right now, if one is and it is no refusal."""
     raised = sys.exc_info()[1]
-    if raised is not None:
+    if raised is not None and not is_refusal(raised):
         note(carrier, raised)
+
+
+def is_refusal(raised: BaseException) -> bool:
+    """Whether it says itself that it stands for a status below 500, as frameworks' HTTP exceptions do."""
+    status = getattr(raised, "status_code", None)
+    return isinstance(status, int) and status < 500
 
 
 def noted(carrier: dict[str, Any]) -> Fault | None:

@@ -6,16 +6,25 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from server_tracing.frameworks import Asked, Carrier
-from server_tracing.frameworks.resolver import Resolver
+from server_tracing.frameworks import MOUNTED, Asked, Carrier
+from server_tracing.frameworks.resolver import Resolver, UnknownFrameworkError
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "ANY")
 
 
 def left_in_environ(environ: Carrier) -> str:
-    """The rule of the route that was called."""
+    """The rule of the route that was called, behind the path that a mount took from it for a while."""
     route = environ.get("bottle.route")
-    return "" if route is None else route.rule
+    if route is None:
+        return ""
+    rule: str = route.rule
+    path: str
+    path, inner = environ["PATH_INFO"], environ["bottle.raw_path"]
+    if path != inner:
+        inner = inner.encode("latin-1").decode("utf-8", "ignore")
+        if path != inner and path.endswith(inner):
+            return path[: -len(inner)] + MOUNTED + rule
+    return rule
 
 
 class Rules:
@@ -23,29 +32,38 @@ class Rules:
 
     by_host = False
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, resolver: Resolver) -> None:
         self._app = app
-        self._refusal: Any = sys.modules["bottle"].HTTPError
+        self._resolver = resolver
+        bottle: Any = sys.modules["bottle"]
+        self._refusal = bottle.HTTPError
 
     def version(self) -> object:
         return len(self._app.routes)
 
     def find(self, asked: Asked) -> str | None:
-        found = self._match(asked.method, asked.path)
-        if isinstance(found, str):
-            return found
-        others = (self._match(method, asked.path) for method in METHODS) if found == 405 else ()
-        return next((rule for rule in others if isinstance(rule, str)), None)
+        for method in (asked.method, *METHODS):
+            try:
+                route, _ = self._app.router.match({"REQUEST_METHOD": method, "PATH_INFO": asked.path})
+            except self._refusal as refusal:
+                if refusal.status_code != 405:
+                    return None
+            else:
+                return self._template(route, asked)
+        return None
 
-    def _match(self, method: str, path: str) -> str | int:
-        """The rule, or the status of Bottle's refusal."""
-        environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
-        try:
-            return str(self._app.router.match(environ)[0].rule)
-        except self._refusal as refusal:
-            return int(refusal.status_code)
+    def _template(self, route: Any, asked: Asked) -> str | None:
+        target = route.config.get("mountpoint.target")
+        if target is not None:
+            prefix = route.config["mountpoint.prefix"].rstrip("/")
+            try:
+                below = self._resolver.find(target, asked._replace(path=asked.path[len(prefix) :] or "/"))
+            except UnknownFrameworkError:
+                return str(route.rule)
+            return None if below is None else prefix + below
+        return str(route.rule)
 
 
 def router(app: Any, resolver: Resolver) -> Rules:
     """The router of a Bottle application."""
-    return Rules(app)
+    return Rules(app, resolver)

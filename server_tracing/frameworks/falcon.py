@@ -41,8 +41,9 @@ def watch(note: Note) -> None:
         app_class: Any = getattr(sys.modules.get(module), "App", None)
         if app_class is not None:
             own = app_class._handle_exception
-            watched = _awaiting if iscoroutinefunction(own) else _calling
-            app_class._handle_exception = watched(own, note)
+            if not hasattr(own, "__wrapped__"):  # its ASGI side may be imported later
+                watched = _awaiting if iscoroutinefunction(own) else _calling
+                app_class._handle_exception = watched(own, note)
 
 
 def _calling(handle: Any, note: Note) -> Any:

@@ -32,13 +32,10 @@ class Patterns:
         version = self.version()
         if version != self._built:
             self._index, self._built = self._indexed(), version
-        other = None
         for route in self._index.candidates(asked.path):
-            if route.match(asked.path) is not None:
-                if takes(route, asked.method):
-                    return pattern(route)
-                other = other or pattern(route)
-        return other
+            if takes(route, asked.method) and route.match(asked.path) is not None:
+                return pattern(route)
+        return None  # also if only the method is wrong: Pyramid does not know that of any path
 
     def _indexed(self) -> PrefixIndex[Any]:
         mapper = self._app.routes_mapper
@@ -52,7 +49,7 @@ def pattern(route: Any) -> str:
 
 
 def takes(route: Any, method: str) -> bool:
-    """Whether the route's own predicate admits the method; GET stands for HEAD."""
+    """Whether the route's own predicate admits the method; its GET includes HEAD."""
     for predicate in route.predicates or ():
         if type(predicate).__name__ == "RequestMethodPredicate":
             return method in predicate.val

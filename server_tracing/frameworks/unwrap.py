@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from server_tracing.frameworks import Framework, in_use
 
 MOST_OBJECTS = 200
+NO_WRAPPERS = (type, ModuleType, str, bytes, int, float, type(None))
 
 # What they call what they wrap: whitenoise, werkzeug, starlette, asgiref, a2wsgi, uvicorn, channels, we.
 HOLDERS = (
@@ -42,7 +44,7 @@ def applications_in(served: object) -> list[tuple[Framework, Any]]:
     waiting, seen = deque([served]), {id(served)}
     while waiting and len(seen) < MOST_OBJECTS:
         candidate = waiting.popleft()
-        framework = next((kind for kind, classes in kinds if isinstance(candidate, classes)), None)
+        framework = next((known for known, classes in kinds if issubclass(type(candidate), classes)), None)
         if framework is not None:
             found.append((framework, candidate))
             continue
@@ -54,16 +56,18 @@ def applications_in(served: object) -> list[tuple[Framework, Any]]:
 
 
 def _held(candidate: object) -> Iterator[Any]:
-    if isinstance(candidate, FunctionType):
-        yield from _of_function(candidate)
-    elif isinstance(candidate, MethodType):
-        yield candidate.__self__
-        yield candidate.__func__
-    elif isinstance(candidate, partial):
-        yield from (candidate.func, *candidate.args, *candidate.keywords.values())
-    elif isinstance(candidate, dict):
-        yield from candidate.values()
-    elif not isinstance(candidate, (type, ModuleType, str, bytes, int, float, type(None))):
+    kind = type(candidate)  # not `isinstance`, which asks proxies what they stand for
+    if kind is FunctionType:
+        yield from _of_function(cast(FunctionType, candidate))
+    elif kind is MethodType:
+        method = cast(MethodType, candidate)
+        yield from (method.__self__, method.__func__)
+    elif issubclass(kind, partial):
+        call = cast("partial[Any]", candidate)
+        yield from (call.func, *call.args, *call.keywords.values())
+    elif issubclass(kind, dict):
+        yield from list(cast("dict[Any, Any]", candidate).values())
+    elif not issubclass(kind, NO_WRAPPERS):
         yield from _of_object(candidate)
 
 
@@ -86,8 +90,9 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
 
 def _of_object(candidate: object) -> Iterator[Any]:
     """What it holds under a name that says so, and what its `__call__` names."""
-    own = getattr(candidate, "__dict__", None)
-    held = own if isinstance(own, dict) else {}
+    held: dict[str, Any] = {}
+    with suppress(Exception):  # a proxy's is that of something else, or of nothing
+        held = dict(object.__getattribute__(candidate, "__dict__"))
     yield from (held[name] for name in HOLDERS if name in held)
     for kind in type(candidate).__mro__:
         slots = vars(kind).get("__slots__", ())
@@ -98,7 +103,7 @@ def _of_object(candidate: object) -> Iterator[Any]:
                 except AttributeError:  # not filled
                     continue
     classes = tuple(kind for framework in in_use() for kind in framework.classes)
-    yield from (value for value in list(held.values()) if isinstance(value, classes))
+    yield from (value for value in held.values() if issubclass(type(value), classes))
     call = vars(type(candidate)).get("__call__")
-    if isinstance(call, FunctionType):
+    if type(call) is FunctionType:
         yield call

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from server_tracing.journal import open_map
+from server_tracing.journals import _is_locked, _map
 
 FOREIGN = (
     "SERVER_TRACING_",
@@ -32,3 +37,25 @@ def pytest_collection_modifyitems(items):
         for folder in ("servers", "faults"):
             if item.path.is_relative_to(HERE / folder):
                 item.add_marker(folder)
+
+
+def pytest_sessionfinish(session):
+    """Journals of the servers that tests have killed do not stay in the machine's memory."""
+    if hasattr(session.config, "workerinput"):  # one of several processes; the last to end tidies up
+        return
+    for folder in Path(f"/dev/shm/server-tracing-{os.geteuid()}").glob("*"):
+        with contextlib.suppress(OSError):
+            if all(left_by_a_test(journal) for journal in folder.glob("*.journal")):
+                for file in folder.iterdir():
+                    file.unlink()
+                folder.rmdir()
+
+
+def left_by_a_test(journal):
+    """Whether a journal's worker is gone, and kept its state in the temporary directory."""
+    found = open_map(_map(str(journal), write=False), str(journal), read_only=True)
+    try:
+        temporary = found.origin.state_dir.startswith(tempfile.gettempdir())
+        return temporary and not _is_locked(str(journal.with_suffix(".lock")))
+    finally:
+        found.close()

@@ -13,7 +13,8 @@ from harness import PYTHON, environment
 CONTRACT = {
     "a server builds its lifespan from its loaded configuration": """
         source = inspect.getsource(Server._serve if hasattr(Server, "_serve") else Server.serve)
-        steps = [source.index(step) for step in ("config.load()", "config.lifespan_class(config)", "startup(")]
+        names = ("config.load()", "config.lifespan_class(config)", "startup(")
+        steps = [source.index(name) for name in names]
         assert steps == sorted(steps)
         for kind in (LifespanOn, LifespanOff):
             assert list(inspect.signature(kind.__init__).parameters)[1:] == ["config"]

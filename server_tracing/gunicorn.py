@@ -17,10 +17,11 @@ import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from server_tracing import config, worker
+from server_tracing import worker
 from server_tracing.capture import gunicorn as capture
 from server_tracing.capture import gunicorn_lifecycle as lifecycle
 from server_tracing.capture.gunicorn_reasons import Reasons, dead_children, watch_deaths
+from server_tracing.config import ConfigError, Loaded, load, resolve_state_dir
 from server_tracing.units import switch
 
 CONF = "SERVER_TRACING_GUNICORN_CONF"
@@ -30,7 +31,7 @@ ABORTED_SECONDS = 0.5  # after SIGABRT gunicorn kills within a second
 class Master(NamedTuple):
     """What workers inherit: the last good settings, and why their siblings died."""
 
-    loaded: config.Loaded
+    loaded: Loaded
     reasons: Reasons
     uid: int
 
@@ -80,8 +81,8 @@ def prepare(server: Any, settings: dict[str, object]) -> None:
     """In the master, before any worker is forked with a new configuration."""
     global _master
     try:
-        loaded = config.load(arguments=settings)
-    except config.ConfigError as error:
+        loaded = load(arguments=settings)
+    except ConfigError as error:
         if _master is None:
             lifecycle.refuse_to_start(server, str(error))
         server.log.warning("%s The settings in use stay.", error)
@@ -111,13 +112,13 @@ def begin(serving: Any) -> None:
         serving.log.exception("tracing is off in this worker: it could not be started")
 
 
-def of_this_user(loaded: config.Loaded) -> config.Loaded:
+def of_this_user(loaded: Loaded) -> Loaded:
     """The settings of a root master in a worker with less rights: its state is its own user's."""
     if loaded.sources.get("state_dir", "default") != "default":
         return loaded
     import msgspec
 
-    state_dir = config.resolve_state_dir(os.environ)
+    state_dir = resolve_state_dir(os.environ)
     return loaded._replace(config=msgspec.structs.replace(loaded.config, state_dir=state_dir))
 
 

@@ -79,6 +79,11 @@ def test_without_a_configuration_there_is_nothing_but_our_hooks() -> None:
     assert {name for name in vars(door) if name in known} == {"on_starting", "on_reload"}
 
 
+def test_no_name_in_the_door_is_a_setting_of_gunicorns() -> None:
+    """`config` is one, for example: whoever reads the module's real globals must find none."""
+    assert door.install.__globals__.keys().isdisjoint(Config().settings)
+
+
 def test_the_command_line_still_beats_the_configuration() -> None:
     """As without the door."""
     configure("workers = 3\n")

@@ -119,4 +119,4 @@ def names_used(worker: Any, method: str) -> set[str]:
 
 def words(exc: BaseException) -> str:
     """Its class in words. Not its text: that may quote headers, and headers hold secrets."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(exc).__name__).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(exc).__name__).lower()

@@ -15,6 +15,8 @@ from typing import Any
 
 from server_tracing import config, worker
 
+_started: set[int] = set()  # processes that record because of a wrapper, this one or a parent of it
+
 
 class _PerProcess:
     """The application, wrapped anew in every process that serves it."""
@@ -40,9 +42,12 @@ class _PerProcess:
         return self._wrapped
 
     def _start(self) -> Any:
+        if worker.current() is not None and os.getpid() not in _started:
+            return self._app  # a door records this process: once is enough
         started = worker.start(self._loaded, server=self._server, app=getattr(self._app, "__module__", None))
         if started is None:
             return self._app
+        _started.add(os.getpid())
         atexit.register(started.stop)
         return self._wrap(self._app, started.recorder)
 

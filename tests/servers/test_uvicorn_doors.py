@@ -85,6 +85,22 @@ def test_whatever_uvicorn_runs_is_recorded(app: str, variable: str) -> None:
         assert (record["outcome"], record["path"], record["service"]) == ("ok", "/hello", "uvicorn_app")
 
 
+def test_an_application_that_is_wrapped_already_is_recorded_once(tmp_path: Path) -> None:
+    """The door sees more, and has it; without a door the wrapper records."""
+    (tmp_path / "wrapped.py").write_text(
+        "import server_tracing, uvicorn_app\napp = server_tracing.asgi(uvicorn_app.app)\n"
+    )
+    options = ["--app-dir", str(tmp_path)]
+    with serve(*options, app="wrapped:app") as server:
+        client = Client(server)
+        client.get("/hello")
+        assert client.record()["server"].startswith("uvicorn")
+    with start(["uvicorn", *options, "wrapped:app"]) as server:
+        client = Client(server)
+        client.get("/hello")
+        assert client.record()["server"] == "asgi"
+
+
 def test_what_the_limit_on_concurrency_refuses_is_recorded() -> None:
     """503, and the application never saw it."""
     with serve("--limit-concurrency", "2") as server:

@@ -14,6 +14,7 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.config import Config
 
 from server_tracing import gunicorn as door
+from server_tracing import gunicorn_workers
 from server_tracing.capture import gunicorn_lifecycle as lifecycle
 from server_tracing.capture.gunicorn_reasons import EXIT, ROOM, SIGNAL, TIMEOUT, Death, Reasons, watch_deaths
 
@@ -26,7 +27,7 @@ def fresh_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is a start of its own, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("gunicorn.config.Chdir.default", str(tmp_path))
-    monkeypatch.setattr(door, "_master", None, raising=False)
+    monkeypatch.setattr(gunicorn_workers, "_master", None)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delenv("SERVER_TRACING_GUNICORN_CONF", raising=False)
 
@@ -218,13 +219,13 @@ def test_a_wrong_setting_at_a_reload_keeps_the_last_good_ones(monkeypatch: pytes
     app = started()
     master = arbiter(app)
     app.cfg.on_starting(master)
-    assert door._master is not None
-    good = door._master.loaded
+    assert gunicorn_workers._master is not None
+    good = gunicorn_workers._master.loaded
     monkeypatch.setenv("SERVER_TRACING_SAMPLING_RATE", "often")
     app.reload()
     master.cfg = app.cfg
     app.cfg.on_reload(master)
-    assert door._master.loaded is good
+    assert gunicorn_workers._master.loaded is good
     assert "SERVER_TRACING_SAMPLING_RATE" in master.log.warnings[0]
     assert "stay" in master.log.warnings[0]
 
@@ -235,7 +236,7 @@ def test_users_hooks_run_before_ours_and_may_fail() -> None:
     app = started()
     with pytest.raises(LookupError, match="theirs"):
         app.cfg.on_starting(arbiter(app))
-    assert door._master is None
+    assert gunicorn_workers._master is None
 
 
 def test_hooks_of_workers_are_chained_in_their_order() -> None:

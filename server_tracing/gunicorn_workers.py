@@ -1,0 +1,100 @@
+"""What the gunicorn door sets in motion: settings checked in the master, workers recorded from boot to exit.
+
+Nothing here raises into gunicorn but for a wrong setting at the first start, which stops it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import msgspec
+
+from server_tracing import worker
+from server_tracing.capture import gunicorn as capture
+from server_tracing.capture import gunicorn_lifecycle as lifecycle
+from server_tracing.capture.gunicorn_reasons import Reasons, dead_children, watch_deaths
+from server_tracing.config import ConfigError, Loaded, load, resolve_state_dir
+
+ABORTED_SECONDS = 0.5  # to deliver in; a second after SIGABRT gunicorn kills
+
+
+class Master(NamedTuple):
+    """What workers inherit: the last good settings, and why their siblings died."""
+
+    loaded: Loaded
+    reasons: Reasons
+    uid: int
+
+
+_master: Master | None = None  # changed by `renew` alone, before workers are forked
+
+
+def prepare(server: Any, settings: dict[str, object]) -> None:
+    """In the master, before any worker is forked with a new configuration."""
+    try:
+        follow(server, renew(server, settings))
+    except ConfigError as error:
+        lifecycle.refuse_to_start(server, str(error))
+    except Exception:
+        server.log.exception("tracing is off in this server: it could not be prepared")
+
+
+def renew(server: Any, settings: dict[str, object]) -> Master:
+    """Read the settings; a reload with wrong ones keeps those in use, a first start has none to keep."""
+    global _master
+    try:
+        loaded = load(arguments=settings)
+    except ConfigError as error:
+        if _master is None:
+            raise
+        server.log.warning("%s The settings in use stay.", error)
+        return _master
+    reasons = _master.reasons if _master else Reasons()
+    if _master is None:
+        watch_deaths(server, reasons, dead_children)
+    _master = Master(loaded, reasons, os.geteuid())
+    return _master
+
+
+def follow(server: Any, master: Master) -> None:
+    """Have workers forked from now on recorded."""
+    if master.loaded.config.enabled:
+        lifecycle.follow_workers(
+            server.cfg, begin=lambda serving: begin(serving, master), abort=abort, end=end
+        )
+
+
+def begin(serving: Any, master: Master) -> None:
+    """In a worker whose application is loaded: record from now on."""
+    try:
+        loaded = master.loaded if os.geteuid() == master.uid else of_this_user(master.loaded)
+        traced = worker.start(loaded, reasons=master.reasons.reason_for, **lifecycle.facts(serving))
+        if traced is not None:
+            serving.server_tracing = traced
+            capture.attach(serving, traced.recorder, loaded.config.capture.cpu, lambda: end(serving))
+    except Exception:
+        serving.log.exception("tracing is off in this worker: it could not be started")
+
+
+def of_this_user(loaded: Loaded) -> Loaded:
+    """The settings of a root master in a worker with fewer rights: state goes where its own user's does."""
+    if loaded.sources.get("state_dir", "default") != "default":
+        return loaded
+    state_dir = resolve_state_dir(os.environ)
+    return loaded._replace(config=msgspec.structs.replace(loaded.config, state_dir=state_dir))
+
+
+def abort(serving: Any) -> None:
+    """In a worker that gunicorn is about to kill: leave a mark, and nothing else."""
+    traced = vars(serving).get("server_tracing")
+    if traced is not None:
+        serving.server_tracing_seconds = ABORTED_SECONDS
+        traced.abort("timeout")
+
+
+def end(serving: Any) -> None:
+    """In a worker that exits: deliver what can be delivered."""
+    traced = vars(serving).get("server_tracing")
+    if traced is not None:
+        traced.stop(vars(serving).get("server_tracing_seconds", worker.STOP_SECONDS))

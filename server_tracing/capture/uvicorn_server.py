@@ -17,6 +17,7 @@ from server_tracing.capture.uvicorn_patch import loaded_protocols, surround, the
 NO_CODE, ABNORMAL = 1005, 1006
 REFUSAL = "server_tracing_refusal"  # set on a cycle that the server broke off, see uvicorn_refusals.py
 
+IPPROTO_TCP, TCP_INFO, TCP_CLOSE = 6, 11, 7  # linux/tcp.h, include/net/tcp_states.h
 LOST = object()  # in the place of a way to end the record: the connection broke before there was one
 
 
@@ -54,7 +55,8 @@ class UvicornServer(Server):
 
     def is_sent(self, connection: Any) -> bool:
         """A transport that is closing was told to by uvicorn, or by an error of the last write."""
-        return connection not in self._buffered and not connection.transport.is_closing()
+        transport = connection.transport
+        return connection not in self._buffered and (not transport.is_closing() or has_left(transport))
 
     def when_sent(self, connection: Any, end: Sent) -> None:
         if self._buffered.get(connection) is LOST:
@@ -132,6 +134,17 @@ class Socket:
         else:  # `wsproto`: the code is lost, but for what it told
             code = NO_CODE if library.state.name in ("REMOTE_CLOSING", "CLOSED") else None
         return code or (ABNORMAL if self.disconnected else told)
+
+
+def has_left(transport: Any) -> bool:
+    """Whether a transport that is closing has nothing left to send and did not break. To be told that it is
+    closed takes another step of the loop, in which a killed worker leaves an answered request open."""
+    try:
+        # Not `getpeername`: uvloop remembers the peer of a connection that broke.
+        state = transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0]
+        return state != TCP_CLOSE and not transport.get_write_buffer_size()
+    except Exception:  # noqa: BLE001 - no TCP, not Linux, or closed by now
+        return False
 
 
 def cycles(protocol: Any) -> list[Any]:

@@ -1,126 +1,68 @@
-"""Responses that an application has finished and a transport has not."""
+"""What uvicorn's transports tell of a response: whether it left before the connection is closed."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import pytest
+from server_tracing.capture.uvicorn_server import has_left
 
-from server_tracing.capture.uvicorn_server import UvicornServer
-
-
-class Transport:
-    """What a connection goes over."""
-
-    closing = False
-
-    def is_closing(self) -> bool:
-        return self.closing
+MUCH = bytes(64 << 20)  # more than any socket buffers
 
 
-class Cycle:
-    """One request on it."""
+@asynccontextmanager
+async def served() -> AsyncIterator[tuple[asyncio.Transport, socket.socket]]:
+    """The server's transport of a connection, and the client's socket."""
+    accepted: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.disconnected = False
-        self.response_complete = False
+    class Served(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport)  # type: ignore[arg-type]
 
-    async def send(self, message: Any) -> None: ...
-
-
-class Protocol:
-    """One connection."""
-
-    def __init__(self) -> None:
-        self.transport = Transport()
-        self.cycle = Cycle(self.transport)
+    server = await asyncio.get_running_loop().create_server(Served, "127.0.0.1", 0)
+    with socket.create_connection(server.sockets[0].getsockname()) as client:
+        yield await accepted, client
+    server.close()
 
 
-class Case:
-    """A server, a connection, and what it told of its response."""
+def test_a_response_has_left_as_soon_as_it_is_written() -> None:
+    """Its record ends there: until the loop says that the connection is closed, the worker may be killed."""
 
-    def __init__(self) -> None:
-        self.server = UvicornServer()
-        self.protocol = Protocol()
-        self.cycle = self.protocol.cycle
-        self.ended: deque[tuple[bool, bool]] = deque()
+    async def answer() -> bool:
+        async with served() as (transport, _client):
+            transport.write(b"all of it")
+            transport.close()
+            return has_left(transport)
 
-    def finish(self) -> None:
-        """The application returned after the last byte was handed over."""
-        if self.server.is_sent(self.cycle):
-            self.ended.append((False, False))
-        else:
-            self.server.when_sent(self.cycle, lambda lost, late: self.ended.append((lost, late)))
-
-    def nothing_is_kept(self) -> bool:
-        """What was remembered is forgotten."""
-        return not (self.server._buffered or self.server._paused or self.server._closing)
+    assert asyncio.run(answer())
 
 
-@pytest.fixture
-def case() -> Case:
-    return Case()
+def test_a_response_that_waits_for_its_client_has_not_left() -> None:
+    """Closing, it still has most of its bytes."""
+
+    async def answer() -> bool:
+        async with served() as (transport, _client):
+            transport.write(MUCH)
+            transport.close()
+            left = has_left(transport)
+            transport.abort()
+            return left
+
+    assert not asyncio.run(answer())
 
 
-def test_a_small_response_is_sent_at_once(case: Case) -> None:
-    """The socket took it."""
-    case.finish()
-    assert list(case.ended) == [(False, False)]
+def test_a_response_to_nobody_has_not_left() -> None:
+    """The client reset the connection before the last write, and only that write found out."""
 
+    async def answer() -> bool:
+        async with served() as (transport, client):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            transport.write(b"too late")
+            transport.close()
+            return has_left(transport)
 
-def test_a_large_response_is_sent_when_the_buffer_has_drained(case: Case) -> None:
-    """The record ends then."""
-    case.server.paused(case.protocol)
-    case.finish()
-    assert not case.ended
-    case.server.resumed(case.protocol)
-    assert list(case.ended) == [(False, True)]
-    assert case.nothing_is_kept()
-
-
-@pytest.mark.parametrize("finishes_first", [True, False])
-def test_a_large_response_is_lost_with_its_connection(case: Case, finishes_first: bool) -> None:
-    """Whether the application or the connection ends first."""
-    case.server.paused(case.protocol)
-    if finishes_first:
-        case.finish()
-    case.protocol.transport.closing = True
-    case.server.closed(case.protocol, ConnectionResetError())
-    if not finishes_first:
-        case.finish()
-    case.server.forget(case.cycle)
-    assert list(case.ended) == [(True, True)]
-    assert case.nothing_is_kept()
-
-
-@pytest.mark.parametrize(("error", "lost"), [(None, False), (ConnectionResetError(), True)])
-def test_the_last_response_of_a_connection_waits_for_its_close(
-    case: Case, error: Exception | None, lost: bool
-) -> None:
-    """A transport that is closing was told to, or could not write: it says which when it is closed."""
-    case.protocol.transport.closing = True
-    case.finish()
-    assert not case.ended
-    case.server.closed(case.protocol, error)
-    assert list(case.ended) == [(lost, False)]
-    assert case.nothing_is_kept()
-
-
-def test_an_application_may_outlast_its_connection(case: Case) -> None:
-    """There is nothing left to wait for."""
-    case.protocol.transport.closing = True
-    case.server.closed(case.protocol, None)
-    case.finish()
-    assert list(case.ended) == [(False, False)]
-    assert case.nothing_is_kept()
-
-
-def test_a_connection_is_what_serves_it(case: Case) -> None:
-    """uvicorn's `send` is a method of the cycle; of anything else nothing is known."""
-
-    async def send(message: Any) -> None: ...
-
-    assert case.server.connection(case.cycle.send) is case.cycle
-    assert case.server.connection(send).disconnected is False
+    assert not asyncio.run(answer())

@@ -1,4 +1,4 @@
-"""Flask: routes from the application's URL map; exceptions by its signal, and where handlers answer them."""
+"""Flask: routes from the application's URL map; exceptions where it has them answered."""
 
 from __future__ import annotations
 
@@ -51,21 +51,20 @@ def router(app: Any, resolver: Resolver) -> UrlMap:
 
 
 def watch(note: Note) -> None:
-    """The signal is sent for what nobody handles. What a handler answers with a 500 is passed to
-    `handle_user_exception`, which Flask calls for nothing but exceptions."""
+    """Two methods are called for nothing but exceptions: one for what a handler answers, one for what nobody
+    does. The signal tells of the second only, and in Flask 2 needs a package more."""
     flask: Any = sys.modules["flask"]
-    handle = flask.Flask.handle_user_exception
+    for name in ("handle_user_exception", "handle_exception"):
+        setattr(flask.Flask, name, _noting(getattr(flask.Flask, name), flask, note))
 
-    def unhandled(sender: Any, exception: BaseException, **_: Any) -> None:
-        note(flask.request.environ, exception)
 
+def _noting(handle: Any, flask: Any, note: Note) -> Any:
     @wraps(handle)
-    def handle_user_exception(app: Any, *arguments: Any, **named: Any) -> Any:
+    def noting(app: Any, *arguments: Any, **named: Any) -> Any:
         answer = handle(app, *arguments, **named)
         for argument in arguments:
             if isinstance(argument, BaseException) and (getattr(argument, "code", None) or 500) >= 500:
                 note(flask.request.environ, argument)
         return answer
 
-    flask.Flask.handle_user_exception = handle_user_exception
-    flask.got_request_exception.connect(unhandled, weak=False)
+    return noting

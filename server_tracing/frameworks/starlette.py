@@ -59,13 +59,12 @@ class Routes:
         return self._below(self._app, scope, asked, DEEPEST)
 
     def _below(self, app: Any, scope: dict[str, Any], asked: Asked, depth: int) -> str | None:
-        """The route of this scope among an application's."""
+        """The route among an application's; `asked.path` is what the mounts above have left of the path."""
         other = None
-        taken = len(scope["root_path"])
-        for route in self._index(app).candidates(scope["path"][taken:]) if depth else ():
+        for route in self._index(app).candidates(asked.path) if depth else ():
             match, child = route.matches(dict(scope))
             if match.value == FULL:
-                return self._template(route, {**scope, **child}, asked, depth)
+                return self._template(route, {**scope, **child}, behind(child, scope, asked), depth)
             if match.value == PARTIAL:
                 other = other or template_of(route)
         return other
@@ -74,13 +73,11 @@ class Routes:
         if not hasattr(route, "routes"):
             return template_of(route)
         prefix = "" if hasattr(route, "host_format") else template_of(route).removesuffix(ANYTHING)
-        app = route.app
-        if getattr(route, "routes", None):
+        if route.routes:
             below = self._below(route, scope, asked, depth - 1)
         else:
-            rest = asked._replace(path=scope["path"][len(scope["root_path"]) :] or "/")
             try:
-                below = self._resolver.find(app, rest)
+                below = self._resolver.find(route.app, asked._replace(path=asked.path or "/"))
             except UnknownFrameworkError:
                 below = ANYTHING
         return None if below is None else prefix + below
@@ -92,6 +89,15 @@ class Routes:
             items = ((*literal_of(template_of(route), "{"), route) for route in flat(routes))
             known = self._indexes[id(app)] = (app, len(routes), PrefixIndex(items))
         return known[2]
+
+
+def behind(child: dict[str, Any], scope: dict[str, Any], asked: Asked) -> Asked:
+    """What is asked behind a mount: it lengthens `root_path`; before Starlette 0.33 it cut the path."""
+    if "path" in child:
+        return asked._replace(path=child["path"])
+    if "root_path" in child:
+        return asked._replace(path=scope["path"][len(child["root_path"]) :])
+    return asked
 
 
 def flat(routes: Any) -> Iterator[Any]:

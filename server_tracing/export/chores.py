@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -17,7 +16,6 @@ from .vitals import Gauge
 
 VITALS_EVERY = 15.0
 HEADS_EVERY = 0.1
-log = logging.getLogger("server_tracing.export")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -29,13 +27,6 @@ class Slot(Protocol):
     thread: int
     first_byte: int
     status: int
-
-
-class Troubled(Protocol):
-    """Whatever can be in trouble; "" while it is not."""
-
-    name: str
-    trouble: str
 
 
 class Heads:
@@ -121,20 +112,3 @@ class Vitals:
                 self._gauge = self._make_gauge()
             vitals = self._gauge.read(self._joiner.in_flight, self._joiner.ended)
             self._journal.append(Kind.VITALS, _encode(vitals))
-
-
-class Complaints:
-    """Says once when an exporter begins to fail, and once when it works again."""
-
-    def __init__(self, outlets: Sequence[Troubled]) -> None:
-        self._outlets = outlets
-        self._failing: set[str] = set()
-
-    def __call__(self, _now: float) -> None:
-        for outlet in self._outlets:
-            if outlet.trouble and outlet.name not in self._failing:
-                self._failing.add(outlet.name)
-                log.warning("exporter %s: %s", outlet.name, outlet.trouble)
-            elif not outlet.trouble and outlet.name in self._failing:
-                self._failing.discard(outlet.name)
-                log.warning("exporter %s works again", outlet.name)

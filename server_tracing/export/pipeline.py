@@ -3,6 +3,7 @@ without requests: it has a journal of its own, in which it counts what it delive
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,20 +18,23 @@ from server_tracing.ledger import Checkpoint
 from server_tracing.record import Origin
 from server_tracing.sampling import Sampler
 
-from .chores import Carrier, Complaints, Heads, Slot, Vitals
+from .chores import Carrier, Heads, Slot, Vitals
 from .claims import Claims
+from .complaints import Complaints, Losses
 from .exporter import Exporter, Setup, traits
 from .inline import Inline
 from .local import LocalExporter, Opener
 from .pace import Pace
 from .reader import Reader, Sink
-from .registry import create
+from .registry import Unavailable, create
 from .routes import Applications, Routes
 from .sender import Sender
 from .shape import Shaper
 from .source import Source
 from .spool import Spool
 from .watchdog import Watchdog, too_long
+
+log = logging.getLogger("server_tracing.export")
 
 RECOVER_JOURNAL = 64 << 10
 RECOVER_WAIT = 30.0  # seconds without progress after which `recover` gives up on a backend
@@ -133,6 +137,7 @@ def _assemble(
         Carrier(journal, home.joiner),
         Vitals(journal, home.joiner),
         Complaints(sinks),
+        Losses(journal, {lane.outlet.name: lane.tally for lane in home.lanes}),
     )
     return Reader(home, sinks, claims, journals, fold, chores=chores), sinks
 
@@ -142,7 +147,10 @@ def make_exporters(config: Config, service: str) -> list[Exporter]:
     exporters = []
     for name in config.exporters:
         setup = Setup(config, dict(config.options.get(name, {})), service, config.state_dir)
-        exporters.append(create(name, setup))
+        exporter = create(name, setup)
+        if isinstance(exporter, Unavailable):
+            log.warning("%s", exporter.why)
+        exporters.append(exporter)
     return exporters
 
 

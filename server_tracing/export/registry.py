@@ -25,14 +25,14 @@ class Unavailable:
 
     def __init__(self, name: str, why: str) -> None:
         self.name = name
-        self._why = why
+        self.why = why
 
     def export(self, records: Sequence[Record]) -> None:
         """Say why not."""
-        raise ExportError(self._why, permanent=True, reason="unavailable")
+        raise ExportError(self.why, permanent=True, reason="unavailable")
 
     def __repr__(self) -> str:
-        return f"<Unavailable {self.name}: {self._why}>"
+        return f"<Unavailable {self.name}: {self.why}>"
 
 
 def create(name: str, setup: Setup) -> Exporter:

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from export_kit import HEADERS, Backend, origin
 
@@ -145,6 +146,18 @@ def test_a_request_in_flight_at_the_stop_keeps_the_journal_for_the_next(loaded):
     assert {request.path: request.outcome for request in kept.query()} == {"/done": "ok", "/open": "killed"}
     kept.close()
     assert journals_left(loaded) == []
+
+
+def test_an_exporter_that_cannot_be_had_is_said_at_the_start(loaded, caplog):
+    """With its name and what is wrong; the others work."""
+    config = msgspec.structs.replace(loaded.config, exporters=("local", "no.such:Exporter"))
+    running = Running(loaded._replace(config=config))
+    running.serve("/a")
+    assert running.pipeline.stop()
+    assert "exporter 'no.such:Exporter' is not available: ModuleNotFoundError" in caplog.text
+    kept = store(loaded)
+    assert kept.totals().dropped == {"no.such:Exporter": {"unavailable": 1}}
+    kept.close()
 
 
 def test_a_child_that_was_forked_cannot_stop_its_parents_pipeline(loaded):

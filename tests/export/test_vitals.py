@@ -7,9 +7,9 @@ import socket
 import msgspec
 import psutil
 import pytest
-from export_kit import Clock, Worker
+from export_kit import Worker
 
-from server_tracing.export.chores import VITALS_EVERY, Complaints, Vitals
+from server_tracing.export.chores import VITALS_EVERY, Vitals
 from server_tracing.export.vitals import UNKNOWN, Gauge, accept_queue
 from server_tracing.record import Kind
 from server_tracing.record import Vitals as Reading
@@ -75,20 +75,3 @@ def test_vitals_are_written_every_so_often():
         chore(now)
     written = [frame for frame in worker.journal.frames() if frame.kind == Kind.VITALS]
     assert [msgspec.msgpack.decode(frame.payload, type=Reading) for frame in written] == [reading] * 2
-
-
-def test_trouble_is_said_once_when_it_begins_and_once_when_it_ends(caplog):
-    """Not once per batch."""
-
-    class Sink:
-        name, trouble = "azure", ""
-
-    sink = Sink()
-    complaints = Complaints([sink])
-    for trouble in ("", "refused", "refused again", "", ""):
-        sink.trouble = trouble
-        complaints(Clock()())
-    assert [record.getMessage() for record in caplog.records] == [
-        "exporter azure: refused",
-        "exporter azure works again",
-    ]

@@ -16,7 +16,7 @@ from server_tracing.config import Config
 from server_tracing.forwarding import Trusted
 from server_tracing.propagation import believed, extract
 from server_tracing.record import Begin, Origin
-from server_tracing.texts import split_target, text, text_headers
+from server_tracing.texts import split_target, text
 from server_tracing.trace_context import NOTHING, Context
 
 _begin = msgspec.msgpack.Decoder(Begin[Any]).decode  # of either kind: text and bytes tell themselves apart
@@ -46,7 +46,7 @@ class Placement:
     def heard(self, payload: bytes) -> Heard:
         """What the begin in a journal's frame says."""
         begin = _begin(payload)
-        headers = text_headers(begin.headers)
+        headers = [(_latin(name).lower(), _latin(value)) for name, value in begin.headers]
         trace_id, span_id = identity.derive(self._origin, begin.number, begin.start)
         context = extract(headers, self._propagation) if self._believes(begin.client) else NOTHING
         host, path, _ = split_target(text(begin.target), dict(headers).get("host"))
@@ -54,3 +54,8 @@ class Placement:
 
     def _believes(self, peer: str) -> bool:
         return believed(self._trust_context, self._trust_context != "always" and peer in self._trusted)
+
+
+def _latin(value: str | bytes) -> str:
+    """A header as it came: what is no ASCII must not become something that may be handed on."""
+    return value if isinstance(value, str) else value.decode("latin-1")

@@ -154,11 +154,12 @@ def _assemble(
         applications=lambda: recorder.applications,
     )
     recorder.mark("boot", f"{server} {worker_class}".strip())
-    host = partial(_host, recorder, config, sampler, addresses(trusted_proxies))
+    host = partial(host_for, recorder, config, sampler, addresses(trusted_proxies))
     return Worker(recorder, journal, journals, pipeline, host)
 
 
-def _host(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iterable[str]) -> Host:
+def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iterable[str]) -> Host:
+    """What inside/ needs of a worker: this is where capture, sampling and it meet."""
     from server_tracing.capture.faults import fault_from
     from server_tracing.capture.finding import slot_of
     from server_tracing.inside.host import Host

@@ -13,18 +13,19 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "ANY")
 
 
 def left_in_environ(environ: Carrier) -> str:
-    """The rule of the route that was called, behind the path that a mount took from it for a while."""
+    """The rule of the route that was called, behind what mounts took from the path: others for good, Bottle's
+    own for a while."""
     route = environ.get("bottle.route")
     if route is None:
         return ""
     rule: str = route.rule
-    path: str
+    taken: str = environ.get("SCRIPT_NAME", "")
     path, inner = environ["PATH_INFO"], environ["bottle.raw_path"]
     if path != inner:
         inner = inner.encode("latin-1").decode("utf-8", "ignore")
         if path != inner and path.endswith(inner):
-            return path[: -len(inner)] + MOUNTED + rule
-    return rule
+            taken += path[: -len(inner)]
+    return taken + MOUNTED + rule if taken else rule
 
 
 class Rules:

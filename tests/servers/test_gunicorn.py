@@ -267,6 +267,42 @@ def test_nobody_leaves_a_traceback_of_ours(table: Table) -> None:
     assert "tracing is off" not in table.log
 
 
+@pytest.mark.parametrize("worker", [*HOOKED, *ASGI])
+def test_clients_get_byte_for_byte_what_they_get_without_us(worker: str) -> None:
+    """Every answered, failed and refused request of the table, but for the date."""
+    if not installed(worker):
+        pytest.skip(f"{worker} is not installed")
+    assert answers(worker, TRACING) == answers(worker, [])
+
+
+def answers(worker: str, configuration: list[str]) -> dict[str, bytes]:
+    app = "asgi_app:app" if worker in ASGI else "wsgi_app:app"
+    acts = {name: act for name, act in acts_of(worker).items() if name not in LEFT}
+    with start(["gunicorn", *configuration, "-k", worker, app]) as server:
+        return {name: re.sub(rb"(?i)\ndate: .*", b"", act(server.address)) for name, act in acts.items()}
+
+
+@pytest.mark.parametrize("worker", ["gthread", "gevent", *ASGI])
+def test_a_kept_connection_has_a_record_for_each_request(worker: str) -> None:
+    """Also for the one that is refused at its end."""
+    if not installed(worker):
+        pytest.skip(f"{worker} is not installed")
+    app = "asgi_app:app" if worker in ASGI else "wsgi_app:app"
+    asked = [b"GET /%d HTTP/1.1\r\nHost: test\r\n\r\n" % number for number in range(3)]
+    with start(["gunicorn", *TRACING, "-k", worker, app]) as server:
+        with connect(server.address) as client:
+            for request in asked:
+                client.sendall(request)
+                answer = b""
+                while not answer.endswith(b"hello"):
+                    answer += client.recv(1000)
+            client.sendall(b"NONSENSE\r\n\r\n")
+            assert status_of(client.recv(1000)) == 400
+        found = server.records(4)
+    assert [record.get("path") for record in found[:3]] == ["/0", "/1", "/2"]
+    assert [record["outcome"] for record in found] == ["ok", "ok", "ok", "rejected"]
+
+
 def test_tornado_shows_what_reaches_the_application(tmp_path: Any) -> None:
     """Neither hooks nor handle_error are called there: refused requests stay unseen."""
     if not installed("tornado"):

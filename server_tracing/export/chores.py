@@ -10,8 +10,9 @@ import msgspec
 from server_tracing.journal import Journal
 from server_tracing.record import Head, Kind
 
-from .join import Joiner, Trail
+from .join import Joiner
 from .pace import Pace
+from .trail import Trail
 from .vitals import Gauge
 
 VITALS_EVERY = 15.0

@@ -7,10 +7,9 @@ count. What is still open is what is in flight; in the journal of a dead worker,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from server_tracing.record import (
     Begin,
@@ -26,9 +25,10 @@ from server_tracing.record import (
 )
 from server_tracing.ring import MINIMAL_END
 
+from .trail import NOWHERE, Loss, Trail
+
 MAX_SPANS = 1000  # of one request; the rest is counted
 MAX_NOTES = 1000
-PINNED_NOWHERE = -1
 
 _begin_text = msgspec.msgpack.Decoder(Begin[str]).decode
 _begin_bytes = msgspec.msgpack.Decoder(Begin[bytes]).decode
@@ -40,44 +40,6 @@ _note = msgspec.msgpack.Decoder(Note).decode
 _stack = msgspec.msgpack.Decoder(Stack).decode
 _vitals = msgspec.msgpack.Decoder(Vitals).decode
 _mark = msgspec.msgpack.Decoder(Mark).decode
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class Trail(Struct, gc=False):
-    """What one request has left in the journal so far; whole when it has its `end`."""
-
-    kind: int
-    begin: Begin[Any]
-    pin: int  # the ring must keep everything from here on, or the request is not whole after a crash
-    end: End | None = None
-    position: int = -1  # of its end
-    first_byte: int = 0
-    status: int = 0
-    spans: dict[int, Span] | None = None  # by id: a span may come again, when it ends or is carried
-    spans_dropped: int = 0
-    notes: dict[tuple[str, str, str], Note] | None = None
-    stack: Stack | None = None
-
-    @property
-    def rich(self) -> bool:
-        """Was anything said of it between its begin and its end?"""
-        return self.notes is not None or self.spans is not None or self.stack is not None
-
-    def frames(self) -> list[tuple[int, bytes]]:
-        """The trail so far, as frames to be written once more."""
-        carried = Carried(self.kind, _encode(self.begin), self.first_byte, self.status)
-        again: list[tuple[int, bytes]] = [(Kind.CARRIED, _encode(carried))]
-        again += [(Kind.NOTE, _encode(note)) for note in (self.notes or {}).values()]
-        again += [(Kind.SPAN, _encode(span)) for span in (self.spans or {}).values()]
-        if self.stack is not None:
-            again.append((Kind.STACK, _encode(self.stack)))
-        return again
-
-
-class Loss(NamedTuple):
-    """A request that was begun and of which nothing can be told."""
-
-    reason: str
 
 
 Joined = Trail | Vitals | Mark | Loss | None
@@ -256,7 +218,7 @@ class Joiner:
     def float_off(self, trail: Trail) -> None:
         """Keep an open request in memory alone: the ring may forget it."""
         self.afloat[trail.begin.number] = self.open.pop(trail.begin.number)
-        trail.pin = PINNED_NOWHERE
+        trail.pin = NOWHERE
 
     def floor(self, position: int) -> int:
         """How far the tail may go towards `position` without costing an open request.

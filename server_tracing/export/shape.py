@@ -33,9 +33,9 @@ from server_tracing.record import (
 from server_tracing.redact import Redactor
 from server_tracing.texts import Headers, split_target, text, text_headers
 
-from .join import Trail
 from .routes import Routes
 from .stacks import exception_info, stack_text
+from .trail import Trail
 
 _WEBSOCKET = ("ws", "wss")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -13,11 +13,13 @@ from server_tracing.ledger import Checkpoint, Tally
 from server_tracing.record import End, Outcome, Record, Vitals
 from server_tracing.sampling import Sampler
 
-from .join import Joiner, Loss, Trail
+from .join import Joiner
 from .lane import Lane, Outlet
 from .pace import Pace
 from .shape import Shaper
-from .spool import Closed, Spool
+from .spool import Spool
+from .spool_names import Closed
+from .trail import Loss, Trail
 
 SLICE = 64  # frames
 

@@ -1,11 +1,6 @@
 """What one backend could not take yet, on disk: bounded, private, shared by all workers with its destination.
 
-A file is one batch. Its name says when it was spooled, from where and how many requests it accounts for:
-
-    <time>-<journal>-<upto>-<count>.part      complete, but its journal does not know yet that it may let go
-    <time>-<journal>-<upto>-<count>.spool     to be delivered, by whoever locks it (flock) first
-    <time>-<journal>-<upto>-<count>.<what>.<closer>.<n>.done    dealt with; `closer` has yet to write it down
-
+A file is one batch, and its name says how far it is (spool_names.py): written, to be delivered, dealt with.
 So a kill at any point costs no record and no count: a `.part` that its journal has acknowledged is published,
 another one is thrown away (its records are still in the journal); a `.done` that its closer has counted is
 thrown away, another one is counted by whoever adopts the closer's journal. Nothing is fsynced: it survives
@@ -28,32 +23,9 @@ from server_tracing.statedir import StateDirError, ensure_private_dir
 
 from .batch import requests_in
 from .spool_file import MAX_FILE, pack, unpack
+from .spool_names import DELIVERED, DONE, PART, SPOOL, Closed, Name, closed_by, done
 
-PART, SPOOL, DONE = ".part", ".spool", ".done"
-DELIVERED = "delivered"
 FORGOTTEN = int(48 * 3600e9)  # ns
-
-
-class Name(NamedTuple):
-    """What a file's name says."""
-
-    time: int  # ns
-    journal: str
-    upto: int
-    requests: int
-
-    @classmethod
-    def of(cls, file: str) -> Name | None:
-        """The name of a file of ours, or None."""
-        fields = file.partition(".")[0].split("-")
-        try:
-            spooled, journal, upto, count = fields
-            return cls(int(spooled), journal, int(upto), int(count))
-        except ValueError:
-            return None
-
-    def __str__(self) -> str:
-        return f"{self.time:020d}-{self.journal}-{self.upto}-{self.requests}"
 
 
 class Claimed(NamedTuple):
@@ -62,21 +34,6 @@ class Claimed(NamedTuple):
     path: str
     name: Name
     lock: int
-
-
-class Closed(NamedTuple):
-    """A spool file that was dealt with: to be counted, and then removed."""
-
-    path: str
-    number: int  # the how many-th of its closer
-    requests: int
-    delivered: int
-    dropped: dict[str, int]
-
-    def remove(self) -> None:
-        """It is counted: take it away."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
 
 
 class Spool:
@@ -192,10 +149,10 @@ class Spool:
         missing = claimed.name.requests - delivered - sum(dropped.values())
         if missing > 0:
             dropped = {**dropped, "damaged": dropped.get("damaged", 0) + missing}
-        what = DELIVERED if delivered or not dropped else _plain(max(dropped, key=dropped.__getitem__))
+        what = DELIVERED if delivered or not dropped else max(dropped, key=dropped.__getitem__)
         with self._lock:  # numbers must come to the accounts in their order
             self._numbers += 1
-            file = f"{claimed.name}.{what}.{self._closer}.{self._numbers}{DONE}"
+            file = done(claimed.name, what, self._closer, self._numbers)
             path = os.path.join(self.folder, file)
             with contextlib.suppress(OSError):
                 os.rename(claimed.path, path)
@@ -252,13 +209,10 @@ class Spool:
                     os.unlink(path)
         closed = []
         for path, name in self._files(DONE):
-            _, what, closer, number, _ = (os.path.basename(path) + "....").split(".", 4)
+            closer, left = closed_by(path, name)
             if closer != journal:
                 continue
-            dropped = {} if what == DELIVERED else {what: name.requests}
-            order = int(number) if number.isdigit() else 0
-            left = Closed(path, order, name.requests, name.requests - sum(dropped.values()), dropped)
-            if order <= counted:
+            if left.number <= counted:
                 left.remove()
             else:
                 closed.append(left)
@@ -278,10 +232,6 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<Spool {self.folder} · {self.waiting()} requests waiting>"
-
-
-def _plain(reason: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in reason) or "dropped"
 
 
 def _ours(info: os.stat_result) -> bool:

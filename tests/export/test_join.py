@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server_tracing.export.join import MAX_NOTES, MAX_SPANS, Joiner, Loss, Trail
+from server_tracing.export.join import MAX_NOTES, MAX_SPANS, Joiner
+from server_tracing.export.trail import Loss, Trail
 from server_tracing.record import Kind, Outcome
 from server_tracing.ring import MINIMAL_END
 

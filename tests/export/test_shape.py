@@ -9,8 +9,8 @@ from export_kit import SECOND, WALL, origin, settings
 
 from server_tracing import identity
 from server_tracing.config import Capture
-from server_tracing.export.join import Trail
 from server_tracing.export.shape import Shaper
+from server_tracing.export.trail import Trail
 from server_tracing.record import Begin, End, Fault, Frame, Kind, Mark, Note, Outcome, Span, Stack, Vitals
 from server_tracing.texts import split_target, text
 

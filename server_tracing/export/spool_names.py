@@ -1,0 +1,71 @@
+"""The names of spool files, which say everything that has to survive a kill:
+
+    <batch>.part                            complete, but its journal does not know yet that it may let go
+    <batch>.spool                           to be delivered, by whoever locks it (flock) first
+    <batch>.<what>.<closer>.<number>.done   dealt with; `closer`, a journal, has yet to count it
+
+where <batch> is <time>-<journal>-<upto>-<requests>.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import NamedTuple
+
+PART, SPOOL, DONE = ".part", ".spool", ".done"
+DELIVERED = "delivered"
+
+
+class Name(NamedTuple):
+    """What a file's name says."""
+
+    time: int  # ns
+    journal: str
+    upto: int
+    requests: int
+
+    @classmethod
+    def of(cls, file: str) -> Name | None:
+        """The name of a file of ours, or None."""
+        fields = file.partition(".")[0].split("-")
+        try:
+            spooled, journal, upto, count = fields
+            return cls(int(spooled), journal, int(upto), int(count))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.time:020d}-{self.journal}-{self.upto}-{self.requests}"
+
+
+class Closed(NamedTuple):
+    """A spool file that was dealt with: to be counted, and then removed."""
+
+    path: str
+    number: int  # the how many-th of its closer
+    requests: int
+    delivered: int
+    dropped: dict[str, int]
+
+    def remove(self) -> None:
+        """It is counted: take it away."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+
+def done(name: Name, what: str, closer: str, number: int) -> str:
+    """The file of a batch that was delivered, or dropped for a reason (`what`)."""
+    return f"{name}.{_plain(what)}.{closer}.{number}{DONE}"
+
+
+def closed_by(path: str, name: Name) -> tuple[str, Closed]:
+    """Who closed a done file, and how, as its name says."""
+    _, what, closer, number, _ = (os.path.basename(path) + "....").split(".", 4)
+    dropped = {} if what == DELIVERED else {what: name.requests}
+    order = int(number) if number.isdigit() else 0
+    return closer, Closed(path, order, name.requests, name.requests - sum(dropped.values()), dropped)
+
+
+def _plain(reason: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in reason) or "dropped"

@@ -23,7 +23,6 @@ from msgspec import Struct
 
 from server_tracing.capture.asgi_server import (
     App,
-    Connection,
     Message,
     Receive,
     Scope,
@@ -51,37 +50,42 @@ CANCELLED, CANCELLED_AFTER = "cancelled", "cancelled after its response"
 def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
     """The application for scopes of type http, something else for all others."""
     begin, end, ok = recorder.begin_bytes, recorder.end, int(Outcome.OK)
-    connection_of, left = server.connection, server.left
+    left = server.left
+    connection_of = server.connection if type(server).connection is not Server.connection else None
     is_sent = server.is_sent if type(server).is_sent is not Server.is_sent else None
 
     async def http(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] != "http":
             return await otherwise(scope, receive, send)
+        connection = None
         try:
-            path, query = scope.get("raw_path") or raw_path(scope), scope.get("query_string")
-            host, port = scope.get("client") or NOBODY
+            if connection_of is not None:
+                connection = connection_of(send)
+            path, query = scope["raw_path"] or raw_path(scope), scope["query_string"]
+            host, port = scope["client"] or NOBODY
             method, headers = scope["method"], scope["headers"]
-            connection = connection_of(send)
             slot = begin(
                 method,
                 path + b"?" + query if query else path,
                 scope["http_version"],
-                scope.get("scheme", "http"),
+                scope["scheme"],
                 host,
                 port,
                 headers if type(headers) is list else pairs(headers),
             )
-        except Exception:  # noqa: BLE001 - an odd scope costs a record, not a response
-            slot = None
+        except Exception:  # noqa: BLE001 - not all of that need be there
+            method, slot = scope.get("method"), begin_of(recorder, scope)
         if slot is None:
             return await app(scope, receive, send)
-        exchange = Exchange(slot, connection, receive, send, scope, recorder, server, method != "HEAD")
+        exchange = Exchange(
+            slot, connection or slot, receive, send, scope, recorder, server, method != "HEAD"
+        )
         try:
             result = await app(scope, exchange.receive, exchange.send)
         except BaseException as error:
             concluded(exchange, error)
             raise
-        if slot.stop and exchange.plain and slot.status < 500 and (is_sent is None or is_sent(connection)):
+        if slot.stop and exchange.plain and (is_sent is None or is_sent(connection)):
             end(slot, ok, slot.status, slot.sent, slot.received, left(scope) if left is not None else "")
         else:
             concluded(exchange)
@@ -90,8 +94,8 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
     return http
 
 
-def begin(recorder: Recorder, scope: Scope) -> Slot | None:
-    """The same beginning, where a call more does not matter; also of a WebSocket."""
+def begin_of(recorder: Recorder, scope: Scope) -> Slot | None:
+    """The same beginning, of any scope, also a WebSocket's, that has no more than it must have."""
     try:
         path, query = scope.get("raw_path") or raw_path(scope), scope.get("query_string")
         host, port = scope.get("client") or NOBODY
@@ -118,7 +122,7 @@ class Exchange(Struct):
     one is made per request, and that costs 0.23 us where a class with slots takes 0.37."""
 
     slot: Slot
-    connection: Any
+    connection: Any  # what has `disconnected`: the server's, or the slot, if only ASGI tells
     inner_receive: Receive
     inner_send: Send
     scope: Scope
@@ -146,17 +150,22 @@ class Exchange(Struct):
                 slot = self.slot
                 if not slot.status and not self.connection.disconnected:
                     slot.first_byte = monotonic_ns()
-                    slot.status = status = int(message["status"])
-                    if status in BODYLESS:
-                        self.plain = False
-                    elif status >= 500:
-                        note_handled(self.scope)
+                    slot.status = status = message["status"] + 0  # a number, also of an enum
                     self.head = message
+                    if status != 200:
+                        self.note_status(status)
             elif kind == "http.response.pathsend" or kind == "http.response.zerocopysend":
                 self.note_file(message)
         except Exception:  # noqa: BLE001, S110 - a strange message is for the server to judge
             pass
         return self.inner_send(message)
+
+    def note_status(self, status: int) -> None:
+        """The ways in which a status is more than a number."""
+        if status >= 500:
+            note_handled(self.scope)
+        if status >= 500 or status in BODYLESS:
+            self.plain = False
 
     def note_file(self, message: Message) -> None:
         """The server sends a file by itself."""
@@ -171,8 +180,8 @@ class Exchange(Struct):
             kind = message["type"]
             if kind == "http.request":
                 self.slot.received += len(message.get("body", b""))
-            elif kind == "http.disconnect" and not self.slot.stop and type(self.connection) is Connection:
-                self.connection.disconnected = True
+            elif kind == "http.disconnect" and not self.slot.stop:
+                self.slot.disconnected = True
         except Exception:  # noqa: BLE001, S110 - the same the other way
             pass
         return message

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, begin
+from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, begin_of
 from server_tracing.capture.asgi_server import (
     App,
     Message,
@@ -45,7 +45,7 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
     async def websocket(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await otherwise(scope, receive, send)
-        slot = begin(recorder, scope)
+        slot = begin_of(recorder, scope)
         if slot is None:
             return await app(scope, receive, send)
         conversation = Conversation(slot, server.connection(send), receive, send, recorder, server, scope)

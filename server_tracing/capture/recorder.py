@@ -61,6 +61,7 @@ class Slot(msgspec.Struct, gc=False):
     status: int = 0
     sent: int = 0
     received: int = 0
+    disconnected: bool = False  # the application was told that its client left
     stop: int = 0  # when the last byte went out, where the application may go on after it
     live: Any = None  # the application's own view, once it has asked; knows nothing of the slot: no cycles
 

@@ -49,7 +49,7 @@ class Following:
             return
         self.serving.add(config)
         app = config.loaded_app
-        if app is getattr(config, "server_tracing", None):  # a configuration that is served once more
+        if app is vars(config).get("server_tracing", self):  # a configuration that is served once more
             app = app.__wrapped__
         config.loaded_app = config.server_tracing = wrap(app, self.recorder, UVICORN)
         watch_buffers()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from server_tracing.capture.asgi_http import begin
+from server_tracing.capture.asgi_http import begin_of
 from server_tracing.capture.uvicorn_patch import Around, Function, loaded_protocols, surround
 from server_tracing.capture.uvicorn_server import REFUSAL
 from server_tracing.record import Outcome
@@ -139,7 +139,7 @@ def noting_unavailable(recorder_in_use: RecorderInUse) -> Around:
     def around(original: Function) -> Function:
         async def service_unavailable(scope: Any, receive: Any, send: Any) -> None:
             recorder = recorder_in_use()
-            slot = begin(recorder, scope) if recorder is not None else None
+            slot = begin_of(recorder, scope) if recorder is not None else None
             why = why_unavailable(send)
             try:
                 await original(scope, receive, send)

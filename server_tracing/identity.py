@@ -14,6 +14,7 @@ from hashlib import blake2b
 
 from server_tracing.record import Origin
 
+_STEP, _MASK = 0x9E3779B97F4A7C15, 0xFFFFFFFFFFFFFFFF  # 2**64 by the golden ratio: neighbours lie far apart
 _NO_ID, _FIRST_ID = "0" * 16, "0" * 15 + "1"
 
 
@@ -41,9 +42,9 @@ def hexadecimal(origin: Origin) -> Callable[[int, int], tuple[str, str]]:
 
 
 def child_span_id(origin: Origin, number: int, index: int) -> int:
-    """The id of the `index`-th span made inside request `number`."""
-    text = number.to_bytes(8, "little") + index.to_bytes(8, "little")
-    return int.from_bytes(blake2b(text, digest_size=8, key=origin.seed).digest(), "big") or 1
+    """The id of the `index`-th span (of 4095 at most) made inside request `number`. A walk through all of the
+    64 bits in steps of an odd constant: it comes nowhere twice, and takes a quarter of a digest's time."""
+    return (int.from_bytes(origin.seed[8:], "little") + (number << 12 | index) * _STEP) & _MASK or 1
 
 
 def anchor() -> tuple[int, int]:

@@ -10,8 +10,8 @@ Candidates, measured (CPython 3.11, best of 7, less an empty call of 40 ns; per 
   stack leads from a thread pool to the request
 
 Chosen: the context variable, switched on by the first use of this room (`attach`); before that a request
-pays one look at an attribute that is None (8 ns). In use it costs 0.2 us a request: greenlets, tasks, their
-children and thread pools that copy contexts all follow. The switch is on before the first request where the
+pays for two looks at an attribute that is None (20 ns). In use it costs 0.5 us a request: greenlets, tasks,
+their children and thread pools that copy contexts all follow. The switch is on before the first request where the
 application holds `server_tracing` in a module when the worker starts (wanted.py); where it asks first in the
 middle of a request, the requests then open are found by their stacks, once, and followed from there.
 

@@ -19,17 +19,16 @@ from server_tracing.inside.spans import Span, activate, begin, deactivate, end_s
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class OwnSpan(Span):
+class OwnSpan(Span, eq=False):
     """A span by `with`, `async with` or `@`; it can be used again when it has ended."""
-
-    __slots__ = ()
 
     def __enter__(self) -> OwnSpan:
         if self.stop == 0:  # already within it
             COUNTS.twice += 1
             return self
         if self.stop > 0:
-            Span.__init__(self, self.name, self.kind)
+            self.annotations = self.details = None
+            self.called = False
         begin(self)
         activate(self)
         return self

@@ -20,7 +20,9 @@ Scalar = str | int | float | bool
 
 _short = Repr()
 _short.maxother = _short.maxstring = TEXT
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1
 _PLAIN = frozenset((float, bool))
+_BRANCHES = frozenset((dict, list, tuple))  # asked first: an abstract class takes 1 us to say yes
 _BUILT_IN = (dict, list, tuple, set, frozenset, bytes, bytearray)
 
 
@@ -31,13 +33,13 @@ def label(value: object) -> str:
     return _text(value, LABEL)
 
 
-def scalar(value: object) -> Scalar:
+def scalar(value: Any) -> Scalar:
     """An annotation's value."""
     kind = type(value)
+    if kind in _PLAIN or (kind is int and _LEAST <= value <= _MOST):
+        return value  # type: ignore[no-any-return]
     if kind is str:
-        return value if len(value) <= TEXT and value.isascii() else _printable(value, TEXT)  # type: ignore[arg-type, attr-defined, return-value]
-    if kind in _PLAIN:
-        return value  # type: ignore[return-value]
+        return _printable(value, TEXT)
     return _number(value, TEXT)
 
 
@@ -55,14 +57,15 @@ class _Budget:
         self.left = left
 
 
-def _tree(value: object, depth: int, budget: _Budget) -> Any:
+def _tree(value: Any, depth: int, budget: _Budget) -> Any:
     budget.left -= 1
-    if value is None or type(value) in _PLAIN:
+    kind = type(value)
+    if value is None or kind in _PLAIN or (kind is int and _LEAST <= value <= _MOST):
         return value
     if isinstance(value, str):
         return _printable(value, LONG_TEXT)
     try:
-        if depth and isinstance(value, (Mapping, list, tuple, Set)):
+        if depth and (kind in _BRANCHES or isinstance(value, (Mapping, list, tuple, Set))):
             return _branch(value, depth - 1, budget)
     except Exception:  # noqa: BLE001 - a container that cannot be walked
         return "(cannot be shown)"
@@ -73,7 +76,7 @@ def _branch(value: Any, depth: int, budget: _Budget) -> Any:
     """A container, as far as the bounds go; what is left out is counted in its place."""
     room = min(ITEMS, max(0, budget.left))
     more = f"... and {len(value) - room} more" if len(value) > room else ""
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         some = {label(key): _tree(value[key], depth, budget) for key, _ in zip(value, range(room))}  # noqa: B905
         return {**some, "...": more} if more else some
     items = [_tree(item, depth, budget) for item, _ in zip(value, range(room))]  # noqa: B905
@@ -87,7 +90,7 @@ def _number(value: object, limit: int) -> Scalar:
             return float.__float__(value)
         if hasattr(type(value), "__index__"):
             number = index(value)  # type: ignore[arg-type]
-            if -(1 << 63) <= number < 1 << 64:
+            if _LEAST <= number <= _MOST:
                 return number
     except Exception:  # noqa: BLE001, S110 - a number that is none; shown as text, if it can be
         pass
@@ -105,5 +108,7 @@ def _text(value: object, limit: int) -> str:
 
 def _printable(text: str, limit: int) -> str:
     """Exactly a str, not too long, without what UTF-8 cannot say."""
-    cut = str.__str__(text)[:limit]
+    cut = text if type(text) is str else str.__str__(text)
+    if len(cut) > limit:
+        cut = cut[:limit]
     return cut if cut.isascii() else cut.encode("utf-8", "backslashreplace").decode()

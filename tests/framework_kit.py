@@ -14,7 +14,7 @@ import pytest
 from fake import FakeRecorder
 
 from server_tracing.capture import asgi, wsgi
-from server_tracing.export.routes import Routes
+from server_tracing.export.routes import LOOK_EVERY_NS, Routes
 from server_tracing.record import Fault, Outcome
 
 
@@ -42,10 +42,12 @@ class Shop:
         self.recorder = FakeRecorder()
         self.kind = kind
         self.app = (wsgi if kind == "wsgi" else asgi).wrap(app, self.recorder)
-        self.routes = Routes(lambda: self.recorder.applications, derive)
+        self.now = 0
+        self.routes = Routes(lambda: self.recorder.applications, derive, clock=lambda: self.now)
 
     def ask(self, path: str, method: str = "GET", host: str = "shop.test") -> Seen:
-        """One request, to its end."""
+        """One request, to its end; some time passes before."""
+        self.now += LOOK_EVERY_NS
         if self.kind == "wsgi":
             self._call(path, method, host)
         else:

@@ -78,7 +78,10 @@ class Routes:
         if place not in self._answers:
             with self._budget:
                 answer = self._ask(
-                    Asked(method, without_script_name(unquote(path)), host, websocket), redirected
+                    Asked(
+                        method, without_script_name(unquote(path) if "%" in path else path), host, websocket
+                    ),
+                    redirected,
                 )
             if len(self._answers) >= MOST_REMEMBERED:
                 self._answers.clear()

@@ -20,19 +20,27 @@ class UrlConf:
 
     def __init__(self) -> None:
         self._indexes: dict[tuple[int, str], tuple[object, PrefixIndex[Any]]] = {}
+        self._version: tuple[object, int] = None, 0
+        self._languages = False
 
     def version(self) -> object:
-        patterns = get_resolver().url_patterns
-        return patterns, len(patterns)
+        patterns: Any = root().url_patterns
+        if patterns is not self._version[0] or len(patterns) != self._version[1]:
+            self._version = patterns, len(patterns)
+            self._languages = any(speaks(child) for child in patterns)
+            self._indexes.clear()
+        return id(patterns), len(patterns)
 
     def find(self, asked: Asked) -> str | None:
-        settings: Any = sys.modules["django.conf"].settings
-        translation: Any = sys.modules["django.utils.translation"]
-        language = settings.LANGUAGE_CODE
-        if settings.USE_I18N:
-            language = translation.get_language_from_path(asked.path) or language
-        with translation.override(language):  # of this thread: the prefixes of i18n_patterns depend on it
-            found = self._below(get_resolver(), asked.path, language, DEEPEST)
+        resolver = root()
+        if self._languages:
+            settings: Any = sys.modules["django.conf"].settings
+            translation: Any = sys.modules["django.utils.translation"]
+            language = translation.get_language_from_path(asked.path) or settings.LANGUAGE_CODE
+            with translation.override(language):  # of this thread: the prefixes depend on it
+                found = self._below(resolver, asked.path, language, DEEPEST)
+        else:
+            found = self._below(resolver, asked.path, "", DEEPEST)
         return None if found is None else "/" + found
 
     def _below(self, resolver: Any, path: str, language: str, depth: int) -> str | None:
@@ -40,14 +48,14 @@ class UrlConf:
         matched = resolver.pattern.match(path)
         if not matched or not depth:
             return None
-        for child in self._index(resolver, language).candidates(matched[0]):
-            found: str | None = ""
+        template: str
+        for child, template in self._index(resolver, language).candidates(matched[0]):
             if hasattr(child, "url_patterns"):
                 found = self._below(child, matched[0], language, depth - 1)
-            elif not child.pattern.match(matched[0]):
-                found = None
-            if found is not None:
-                return plain(str(child.pattern)) + found
+                if found is not None:
+                    return template + found
+            elif child.pattern.match(matched[0]):
+                return template
         return None
 
     def _index(self, resolver: Any, language: str) -> PrefixIndex[Any]:
@@ -56,15 +64,24 @@ class UrlConf:
         if known is None or known[0] is not patterns:
             if len(self._indexes) >= MOST_INDEXES:
                 self._indexes.clear()
-            index = PrefixIndex((*literal(child), child) for child in patterns)
+            entries = ((child, plain(str(child.pattern))) for child in patterns)
+            index = PrefixIndex((*literal(entry[0]), entry) for entry in entries)
             known = self._indexes[id(resolver), language] = (patterns, index)
         return known[1]
 
 
-def get_resolver() -> Any:
-    """The root of the URL configuration in force."""
+def root() -> Any:
+    """The root of the URL configuration in force, once a request has had it loaded."""
     urls: Any = sys.modules["django.urls"]
-    return urls.get_resolver()
+    resolver = urls.get_resolver()
+    if "url_patterns" not in vars(resolver):
+        raise LookupError("no request has needed the URL configuration yet")
+    return resolver
+
+
+def speaks(child: Any) -> bool:
+    """Whether these are i18n_patterns, which Django allows at the root only."""
+    return type(child.pattern).__name__ == "LocalePrefixPattern"
 
 
 def literal(child: Any) -> tuple[str, bool]:

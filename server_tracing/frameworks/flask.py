@@ -15,6 +15,10 @@ class UrlMap:
 
     def __init__(self, app: Any) -> None:
         self._app = app
+        self._adapters: tuple[object, Any] = (
+            None,
+            None,
+        )  # the map, and it bound: to no host, unless hosts matter
 
     @property
     def by_host(self) -> bool:
@@ -40,9 +44,11 @@ class UrlMap:
         server_name = self._app.config.get("SERVER_NAME") or ""
         if self._app.url_map.host_matching:
             return self._app.url_map.bind(host)
-        if self.by_host and host.endswith("." + server_name):
+        if server_name and self.by_host and host.endswith("." + server_name):
             return self._app.url_map.bind(server_name, subdomain=host[: -len(server_name) - 1])
-        return self._app.url_map.bind(server_name)
+        if self._adapters[0] is not self._app.url_map:
+            self._adapters = self._app.url_map, self._app.url_map.bind(server_name)
+        return self._adapters[1]
 
 
 def router(app: Any, resolver: Resolver) -> UrlMap:

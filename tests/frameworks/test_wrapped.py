@@ -104,11 +104,10 @@ def test_a_urlconf_that_is_replaced_is_noticed(monkeypatch):
     conf = pytest.importorskip("django.conf")
     shop = Shop(application, "wsgi")
     assert shop.ask("/users/42").route == DJANGO
-    shop.routes._look_at = 0
     monkeypatch.setattr(conf.settings, "ROOT_URLCONF", ())
     urls.clear_url_caches()
     try:
-        assert shop.routes.route("", "GET", "/users/42", "", False, 200) is None
+        assert shop.ask("/users/42").route is None
     finally:
         monkeypatch.undo()
         urls.clear_url_caches()
@@ -132,6 +131,7 @@ def large_django(tried, monkeypatch):
     match = resolvers.RoutePattern.match
     patterns = [urls.path(f"r{number}/<int:x>/", print) for number in range(10_000)]
     monkeypatch.setattr(conf.settings, "ROOT_URLCONF", tuple(patterns))
+    urls.resolve("/r1/1/")  # loads them, as a first request does
     monkeypatch.setattr(
         resolvers.RoutePattern, "match", lambda self, path: (tried.append(self), match(self, path))[1]
     )

@@ -1,7 +1,7 @@
 """The doors for uvicorn.
 
-    uvicorn --http server_tracing.uvicorn:Protocol shop:app                            (uvicorn 0.38 and later)
-    SERVER_TRACING_APP=shop:app uvicorn --factory server_tracing.uvicorn:create_app    (any, with any option)
+    uvicorn --http server_tracing.uvicorn:Protocol shop:app                           (uvicorn 0.38 and later)
+    SERVER_TRACING_APP=shop:app uvicorn --factory server_tracing.uvicorn:create_app   (any, with any option)
 
 `Protocol` is the HTTP implementation that uvicorn would have chosen by itself. `create_app` is a factory
 that hands on the application named by SERVER_TRACING_APP, which may itself be a factory
@@ -18,7 +18,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from server_tracing import config, worker
+from server_tracing import config, last_good, worker
 from server_tracing.units import switch
 
 if TYPE_CHECKING:
@@ -74,16 +74,29 @@ def load_app() -> Any:
 
 def open_door(app: str | None = None) -> bool:
     """Record the servers of this process; False if that is switched off."""
-    try:
-        loaded = config.load()
-    except config.ConfigError as error:
-        give_up(str(error))
+    loaded = settings()
     if not loaded.config.enabled:
         return False
     from server_tracing.capture.uvicorn import follow
 
     follow(partial(start, loaded, app), stop)
     return True
+
+
+def settings() -> config.Loaded:
+    """As they are now; in a respawned process, where they are wrong, as they were."""
+    supervisor = last_good.supervisor()
+    try:
+        loaded = config.load()
+    except config.ConfigError as error:
+        kept = last_good.recall(supervisor) if supervisor else None
+        if kept is None:
+            give_up(str(error))
+        log.warning("%s The settings in use stay.", error)
+        return kept
+    if supervisor and loaded.config.enabled:
+        last_good.keep(loaded, supervisor)
+    return loaded
 
 
 def start(loaded: config.Loaded, app: str | None, serving: Any) -> Recorder | None:

@@ -219,6 +219,21 @@ def test_a_wrong_setting_stops_the_start() -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_a_setting_that_becomes_wrong_does_not_end_a_service(tmp_path: Path) -> None:
+    """A process that is reloaded then goes on with the settings of the one before, and says so."""
+    (tmp_path / "edited.py").write_text("from uvicorn_app import app\n")
+    (tmp_path / "server_tracing.toml").write_text('service = "before"\n')
+    argv = ["uvicorn", "--reload", "--factory", "server_tracing.uvicorn:create_app"]
+    with start(argv, env={"SERVER_TRACING_APP": "edited:app"}, cwd=tmp_path) as server:
+        (tmp_path / "server_tracing.toml").write_text('service = "after"\nsampling = "often"\n')
+        (tmp_path / "edited.py").write_text("from uvicorn_app import app  # edited\n")
+        wait_until(lambda: server.log().count("Application startup complete") == 2, 20)
+        assert "The settings in use stay." in server.log()
+        client = Client(server)
+        client.get("/hello")
+        assert client.record()["service"] == "before"
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_the_switch_leaves_the_server_as_it_was(door: str, tmp_path: Path) -> None:
     """SERVER_TRACING_ENABLED=0: the application and uvicorn's own classes, and no trace of us."""

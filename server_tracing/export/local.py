@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 
 from server_tracing.config import Config
+from server_tracing.ledger import Checkpoint
 from server_tracing.record import Record
 from server_tracing.store import FILE, Store, StoreError
 
@@ -30,6 +31,10 @@ class Opener:
         if self._store is None:
             self._store = Store(self._path, self._local.max_size, self._local.retention)
         return self._store
+
+    def fold(self, source: str, checkpoint: Checkpoint) -> None:
+        """Add a finished journal's counts to the totals, once."""
+        self.store.fold(source, checkpoint)
 
     def close(self) -> None:
         """Close what is open."""

@@ -14,7 +14,6 @@ from server_tracing.forwarding import addresses
 from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal
 from server_tracing.journals import Journals
-from server_tracing.ledger import Checkpoint
 from server_tracing.record import Origin
 from server_tracing.sampling import Sampler
 
@@ -128,9 +127,9 @@ def _assemble(
                 source.adopt_spool(sink, sink.spool)
         return source
 
-    fold = _fold(config, made)
+    ledger = _ledger(config, made)
     home = open_source(journal)
-    claims = Claims(journals, open_source, fold, reasons, any_destination=any_destination)
+    claims = Claims(journals, open_source, ledger.fold, reasons, any_destination=any_destination)
     chores = (
         Heads(journal, home.joiner, open_slots, pace),
         Watchdog(journal, home.joiner, open_slots, stuck_after),
@@ -139,7 +138,8 @@ def _assemble(
         Complaints(sinks),
         Losses(journal, {lane.outlet.name: lane.tally for lane in home.lanes}),
     )
-    return Reader(home, sinks, claims, journals, fold, chores=chores), sinks
+    reader = Reader(home, sinks, claims, journals, ledger.fold, chores=chores, close=ledger.close)
+    return reader, sinks
 
 
 def make_exporters(config: Config, service: str) -> list[Exporter]:
@@ -178,12 +178,10 @@ def _take_over(spool: Spool, living: set[str]) -> None:
             spool.take_over(os.path.join(above, name))
 
 
-def _fold(config: Config, exporters: Sequence[Exporter]) -> Callable[[str, Checkpoint], object]:
-    """What adds a finished journal's counts to the totals in the local store, also where nothing else is
-    stored locally."""
+def _ledger(config: Config, exporters: Sequence[Exporter]) -> Opener:
+    """The store that keeps the totals: also where nothing else is stored locally."""
     local = next((exporter for exporter in exporters if isinstance(exporter, LocalExporter)), None)
-    opener = local.opener if local is not None else Opener(config)
-    return lambda source, checkpoint: opener.store.fold(source, checkpoint)
+    return local.opener if local is not None else Opener(config)
 
 
 # ---------------------------------------------------------------- recovery

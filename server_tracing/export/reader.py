@@ -66,6 +66,7 @@ class Reader:
         fold: Callable[[str, Checkpoint], object],
         *,
         chores: Sequence[Callable[[float], None]] = (),
+        close: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -75,6 +76,7 @@ class Reader:
         self._journals = journals
         self._fold = fold
         self._chores = chores
+        self._close = close
         self._clock = clock
         self._draw = draw
         self._bell = Bell()
@@ -208,6 +210,7 @@ class Reader:
         self._leave()
         for sink in self._sinks:
             sink.close()
+        self._close()
 
     def _send_the_rest(self) -> None:
         for sink in self._sinks:

@@ -5,11 +5,12 @@ A new exporter is one more line in CANDIDATES: how to make it, and how to read b
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import pytest
 from export_kit import Backend, Worker, assert_balanced, record, settings
 
 from server_tracing.export.console import ConsoleExporter, line, printable
-from server_tracing.export.exporter import ExportError, Setup, traits
+from server_tracing.export.exporter import ExportError, Setup, close_exporter, traits
 from server_tracing.export.jsonl import JsonLinesExporter
 from server_tracing.export.local import LocalExporter
 from server_tracing.export.memory import MemoryExporter
@@ -89,7 +90,8 @@ def local(folder: Path) -> Made:
     exporter = LocalExporter(Setup(settings(state_dir=str(folder)), {}, "shop", str(folder)))
 
     def delivered() -> list[Request]:
-        found = list(Store(os.path.join(folder, "store.sqlite")).query())
+        with contextlib.closing(Store(os.path.join(folder, "store.sqlite"))) as store:
+            found = list(store.query())
         return sorted(found, key=lambda request: (request.start, int(request.trace_id, 16)))
 
     return Made(exporter, delivered)
@@ -132,8 +134,10 @@ CANDIDATES = {"local": local, "jsonl": jsonl, "console": console, "memory": memo
 
 
 @pytest.fixture(params=CANDIDATES)
-def made(request, tmp_path) -> Made:
-    return CANDIDATES[request.param](tmp_path)
+def made(request, tmp_path) -> Iterator[Made]:
+    made = CANDIDATES[request.param](tmp_path)
+    yield made
+    close_exporter(made.exporter)
 
 
 def fail(made: Made, *errors: Exception) -> None:

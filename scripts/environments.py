@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMPILED = "gevent,httptools,msgspec,psutil,pydantic-core,watchfiles,zttp"  # taken as wheels: no compiler is asked for
+COMPILED = "gevent,httptools,msgspec,psutil,pydantic-core,watchfiles,zttp"  # no compiler is asked for
 
 
 def say(*words: object) -> None:

@@ -37,11 +37,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = {name: "server_tracing.inside.api" for name in __all__} | {
-    "asgi": "server_tracing.wrappers",
-    "wsgi": "server_tracing.wrappers",
-}
-del _HOMES["__version__"]
+_INSIDE, _WRAPPERS = "server_tracing.inside.api", "server_tracing.wrappers"
+_HOMES = dict.fromkeys(["CurrentRequest", "Span", "current", "headers", "in_context", "span"], _INSIDE)
+_HOMES |= dict.fromkeys(["asgi", "wsgi"], _WRAPPERS)
 
 
 def __getattr__(name: str) -> Any:

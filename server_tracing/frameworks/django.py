@@ -20,7 +20,7 @@ class UrlConf:
 
     def __init__(self) -> None:
         self._indexes: dict[tuple[int, str], tuple[object, PrefixIndex[Any]]] = {}
-        self._version: tuple[object, int] = None, 0
+        self._version: tuple[Any, int] = None, 0
         self._languages = False
 
     def version(self) -> object:
@@ -32,15 +32,8 @@ class UrlConf:
         return id(patterns), len(patterns)
 
     def find(self, asked: Asked) -> str | None:
-        resolver = root()
-        if self._languages:
-            settings: Any = sys.modules["django.conf"].settings
-            translation: Any = sys.modules["django.utils.translation"]
-            language = translation.get_language_from_path(asked.path) or settings.LANGUAGE_CODE
-            with translation.override(language):  # of this thread: the prefixes depend on it
-                found = self._below(resolver, asked.path, language, DEEPEST)
-        else:
-            found = self._below(resolver, asked.path, "", DEEPEST)
+        language = speak_as(asked.path) if self._languages else ""
+        found = self._below(root(), asked.path, language, DEEPEST)
         return None if found is None else "/" + found
 
     def _below(self, resolver: Any, path: str, language: str, depth: int) -> str | None:
@@ -77,6 +70,17 @@ def root() -> Any:
     if "url_patterns" not in vars(resolver):
         raise LookupError("no request has needed the URL configuration yet")
     return resolver
+
+
+def speak_as(path: str) -> str:
+    """The language of a path, which from now on is this thread's: patterns and prefixes depend on it. The
+    thread is the exporter's, where nobody else speaks; restoring it would cost as much as the rest."""
+    settings: Any = sys.modules["django.conf"].settings
+    translation: Any = sys.modules["django.utils.translation"]
+    language: str = translation.get_language_from_path(path) or settings.LANGUAGE_CODE
+    if translation.get_language() != language:
+        translation.activate(language)
+    return language
 
 
 def speaks(child: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from sys import exc_info
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def before(
         users(worker, req)
 
     def pre_request_timed(worker: Any, req: Any) -> None:
-        req.server_tracing_cpu = time.thread_time_ns()
+        with suppress(Exception):
+            req.server_tracing_cpu = time.thread_time_ns()
         pre_request(worker, req)
 
     return pre_request_timed if timed else pre_request

@@ -6,6 +6,7 @@ each test compares the clients' side with the records. Sequential requests are r
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-from harness import PYTHON, body_of, connect, get, start, status_of, talk
+from harness import PYTHON, Server, body_of, connect, get, read_all, start, status_of, talk
 
 TRACING = ["-c", "python:server_tracing.gunicorn"]
 HOOKED = ["sync", "gthread", "gevent"]
@@ -301,6 +302,62 @@ def test_a_kept_connection_has_a_record_for_each_request(worker: str) -> None:
         found = server.records(4)
     assert [record.get("path") for record in found[:3]] == ["/0", "/1", "/2"]
     assert [record["outcome"] for record in found] == ["ok", "ok", "ok", "rejected"]
+
+
+HOSTILE = {
+    "undecodable header": b"GET / HTTP/1.1\r\nHost: test\r\nUser-Agent: \xff\xfe\xed\xa0\x80\r\n\r\n",
+    "undecodable trace": b"GET / HTTP/1.1\r\nHost: test\r\nTraceparent: \xff\xff\r\nB3: \xe9\r\n\r\n",
+    "null in header": b"GET / HTTP/1.1\r\nHost: test\r\nUser-Agent: a\x00b\r\n\r\n",
+    "escape in header": b"GET / HTTP/1.1\r\nHost: \x1b[31mred\r\n\r\n",
+    "undecodable path": b"GET /\xff\xfe?\xc3\x28 HTTP/1.1\r\nHost: test\r\n\r\n",
+    "absurd path": b"GET //..%00/%ff/../%2e%2e?&&=&%zz HTTP/1.1\r\nHost: test\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: test\r\n" + b"X-A: b\r\n" * 10_000 + b"\r\n",
+    "huge header": b"GET / HTTP/1.1\r\nHost: test\r\nUser-Agent: " + b"u" * 65536 + b"\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "strange method": b"G@T / HTTP/1.1\r\nHost: test\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent", "asgi"])
+def test_hostile_requests_are_answered_as_without_us_and_recorded(worker: str) -> None:
+    """Whatever stands in them, each is one record with the status its sender got."""
+    if not installed(worker):
+        pytest.skip(f"{worker} is not installed")
+    app = "asgi_app:app" if worker == "asgi" else "wsgi_app:app"
+
+    def statuses(server: Server) -> dict[str, int]:
+        return {name: first_status(server.address, raw) for name, raw in HOSTILE.items()}
+
+    with start(["gunicorn", "-k", worker, "--keep-alive", "0", app]) as server:
+        plain = statuses(server)
+    with start(["gunicorn", *TRACING, "-k", worker, "--keep-alive", "0", app]) as server:
+        traced = statuses(server)
+        server.stop()
+        found = server.records(len(HOSTILE))
+    assert traced == plain
+    assert dict(zip(HOSTILE, [record["status"] for record in found], strict=True)) == traced
+
+
+def first_status(address: tuple[str, int], raw: bytes) -> int:
+    """The status of an answer whose rest is of no interest, and may be cut off by a reset."""
+    with connect(address) as client:
+        with contextlib.suppress(OSError):
+            client.sendall(raw)
+        return status_of(read_all(client))
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_the_client_is_the_one_a_proxy_line_names(worker: str) -> None:
+    """With `proxy_protocol` the socket's peer is only the proxy."""
+    if not installed(worker):
+        pytest.skip(f"{worker} is not installed")
+    conf = {"gunicorn.conf.py": "proxy_protocol = True\n"}
+    with start(["gunicorn", *TRACING, "-k", worker, "wsgi_app:app"], files=conf) as server:
+        server.talk(b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 80\r\n" + get("/proxied"))
+        (record,) = server.records(1)
+    assert (record["path"], record["client_ip"]) == ("/proxied", "203.0.113.9")
 
 
 def test_tornado_shows_what_reaches_the_application(tmp_path: Any) -> None:

@@ -307,6 +307,14 @@ def test_a_worker_that_took_too_long(worker: str) -> None:
     assert record.get("status", 0) == status_of(answer)  # from 24 on gunicorn still answers 500
 
 
+def test_a_worker_that_cannot_even_be_aborted() -> None:
+    """Native code holds the interpreter, no signal handler runs: only the master knows it was late."""
+    with start([*TRACED, "-w", "2", "--timeout", "2"]) as server:
+        assert server.talk(get("/hold"), timeout=20.0) == b""
+        (record,) = server.records(1)
+    assert (record["path"], record["outcome"], record["reason"]) == ("/hold", "killed", "timeout")
+
+
 def test_a_quick_stop_in_a_request() -> None:
     """SIGQUIT ends the worker in the middle: killed, by an exit."""
     with start(TRACED) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import tempfile
@@ -93,6 +94,11 @@ def slow(environ: Environ, start: Start) -> Iterable[bytes]:
     return hello(environ, start)
 
 
+def hold(environ: Environ, start: Start) -> Iterable[bytes]:
+    sum(itertools.repeat(0))  # native code without an end: no thread and no signal handler gets a turn
+    return []
+
+
 def die(environ: Environ, start: Start) -> Iterable[bytes]:
     os.kill(os.getpid(), signal.SIGKILL)
     return []
@@ -119,6 +125,7 @@ ALL = (
     unchanged,
     statusless,
     slow,
+    hold,
     die,
     leave,
     pid,

@@ -7,6 +7,7 @@ than PATIENCE, or is in the way of the journal, it takes back and spools, also o
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ KNOWN_TO_BE_DOWN = 3  # failures in a row
 MAX_HELD = 2000  # records in memory; the oldest go to disk first
 MAX_FILE = 1000  # records in one spool file, and one batch more
 IDLE = 5.0  # seconds between looks at a spool that other workers fill too
+
+
+log = logging.getLogger("server_tracing.export")
 
 
 class Sender:
@@ -67,6 +71,7 @@ class Sender:
         self._pid = 0  # of the process that started the thread
         self._stopping = False
         self._ended = False
+        self.faults = 0  # bugs of ours
 
     def stored(self, source: str) -> int:
         """A backend remembers nothing for us."""
@@ -85,8 +90,8 @@ class Sender:
     def start(self) -> None:
         """Have the thread running, if it is not."""
         if self._pid != os.getpid():
+            self._start_thread(self._run)  # may raise; then the reader spools, and the next batch tries again
             self._pid = os.getpid()
-            self._start_thread(self._run)
 
     def relieve(self, *, pressed: bool) -> None:
         """Spool what has waited too long, or everything when the journal needs its room back."""
@@ -154,7 +159,7 @@ class Sender:
 
     def _run(self) -> None:
         while True:
-            wait = self.step()
+            wait = self._guarded_step()
             if self._stopping and (wait > 0 or not self._queue):
                 break
             if wait > 0:
@@ -163,6 +168,15 @@ class Sender:
             self._spool.give_up(self._file)
         self._ended = True
         self._over.ring()
+
+    def _guarded_step(self) -> float:
+        try:
+            return self.step()
+        except Exception:
+            self.faults += 1
+            if self.faults == 1:
+                log.exception("a fault in the sender for %s; it goes on", self.name)
+            return IDLE
 
     def step(self) -> float:
         """Do one thing; how many seconds until there is another."""

@@ -288,6 +288,53 @@ def test_its_thread_is_born_with_the_first_batch(tmp_path):
     assert len(started) == 1
 
 
+def test_a_fault_of_our_own_does_not_end_its_thread(tmp_path, caplog):
+    """It is said once, and the next batch is delivered."""
+    backend = Backend()
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    serve(worker, "/a")
+    worker.reader.wake()
+    worker.reader.wake()
+    real, faults = sender.step, iter([RuntimeError("ours"), RuntimeError("ours")])
+
+    def step() -> float:
+        for fault in faults:
+            raise fault
+        return real()
+
+    sender.step = step
+    sender.halt()
+    sender._bell.wait = lambda seconds: None
+    for _ in range(3):
+        sender._run()
+    assert backend.paths == ["/a"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "a fault in the sender for backend; it goes on"
+    ]
+
+
+def test_a_thread_that_cannot_be_had_is_tried_again(tmp_path):
+    """A process at its limit of threads spools, and delivers when it can."""
+    started: list[object] = []
+
+    def refuse(run: object) -> None:
+        started.append(run)
+        if len(started) == 1:
+            raise RuntimeError("can't start new thread")
+
+    worker = Worker(Backend(), folder=tmp_path)
+    sender_of(worker)._start_thread = refuse
+    serve(worker, "/a")
+    worker.reader._guarded(worker.reader.wake)
+    worker.clock.advance(PATIENCE + 1)
+    worker.reader._guarded(worker.reader.wake)
+    serve(worker, "/b")
+    worker.wake()
+    assert len(started) == 2
+    assert_balanced(worker.checkpoint)
+
+
 def test_its_repr_says_how_the_backend_is(tmp_path):
     """Healthy, or failing and why."""
     worker = Worker(Backend(ExportError("refused")), folder=tmp_path)

@@ -21,7 +21,7 @@ import msgspec
 
 from server_tracing.ledger import Checkpoint
 from server_tracing.record import Kind, Origin
-from server_tracing.ring import CHECK_MASK, LOST, RING, Ring, ring
+from server_tracing.ring import CHECK_MASK, LOST, RING, Ring, new_ring
 
 MAGIC = b"STJRNL01"
 MAX_ORIGIN = 4096 - 32
@@ -74,7 +74,7 @@ class Journal:
 
     def open_for_writing(self) -> None:
         """Become the journal of this process."""
-        self._ring = ring(self._map, self._words, self.size, self._salt)
+        self._ring = new_ring(self._map, self._words, self.size, self._salt)
 
     @property
     def live(self) -> bool:

@@ -43,7 +43,7 @@ class Ring(NamedTuple):
     disown: Callable[[], None]  # in a forked child: write nothing any more
 
 
-def ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring:
+def new_ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring:
     """A ring of `size` bytes at RING in `memory`; `words` is the same as 32-bit words."""
     # Shared by all threads: where in the ring the next frame goes, the position of the ring's first byte in
     # this lap and its check, the bytes that are neither used nor promised to the minimal ends of open

@@ -72,12 +72,9 @@ class Worker:
     def open_inside(self) -> None:
         """Follow requests for the application from the first one on, if it is going to ask."""
         try:
-            from server_tracing.inside.wanted import wanted
+            from server_tracing.inside.opening import consider
 
-            if wanted():
-                from server_tracing.inside import here
-
-                here.attach(self.host())
+            consider(self.host)
         except Exception:
             log.exception("the application cannot ask for its requests")
 

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from server_tracing.inside import here as _here
 from server_tracing.inside.host import worker_host
 from server_tracing.inside.live import Nobody as CurrentRequest
+from server_tracing.inside.opening import open_room
 from server_tracing.inside.span_api import OwnSpan as Span
 from server_tracing.inside.spans import calling
 from server_tracing.propagation import inject
@@ -83,9 +84,9 @@ class _Moved:
 
 
 def _begin_use() -> None:
-    host = worker_host()
-    if host is not None and _here.attached() is None:
-        _here.attach(host)
+    make_host = worker_host()
+    if make_host is not None and _here.attached() is None:
+        open_room(make_host)
 
 
 _begin_use()

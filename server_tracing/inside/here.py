@@ -11,9 +11,9 @@ Candidates, measured (CPython 3.11, best of 7, less an empty call of 40 ns; per 
 
 Chosen: the context variable, switched on by the first use of this room (`attach`); before that a request
 pays for two looks at an attribute that is None (20 ns). In use it costs 0.5 us a request: greenlets, tasks,
-their children and thread pools that copy contexts all follow. The switch is on before the first request where the
-application holds `server_tracing` in a module when the worker starts (wanted.py); where it asks first in the
-middle of a request, the requests then open are found by their stacks, once, and followed from there.
+their children and thread pools that copy contexts all follow. The switch is on before the first request where
+the application holds `server_tracing` in a module when the worker starts (opening.py); where it asks first in
+the middle of a request, the requests then open are found by their stacks, once, and followed from there.
 
 What the variable holds is the recorder's slot or, within a span, the span: both have `live`.
 """
@@ -21,8 +21,9 @@ What the variable holds is the recorder's slot or, within a span, the span: both
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from server_tracing.inside.live import Live, Nobody, opened
 
@@ -33,15 +34,29 @@ if TYPE_CHECKING:
 here: ContextVar[Slot | Span | None] = ContextVar("server_tracing", default=None)
 
 NOBODY = Nobody()
+companion: Companion | None = None
 _host: Host | None = None
 _unfollowed: set[int] = set()  # requests that were open when the host was attached
+
+
+class Companion(Protocol):
+    """Another library's idea of where the code is, kept in step with ours."""
+
+    def entered(self, place: Slot | Span) -> None:
+        """A request has begun here, or a span of ours has become active."""
+
+    def left(self, place: Slot | Span) -> None:
+        """It has ended, or is active no more."""
+
+    def inner(self, place: Slot | Span) -> Slot | Span:
+        """The span of the library's own within this place, if the code is in one."""
 
 
 def attach(host: Host) -> None:
     """Follow the requests of this worker from now on."""
     global _host
     _host = host
-    host.follow(here.set, left)
+    host.follow(here.set if companion is None else entered, left)
     _unfollowed.clear()
     _unfollowed.update(host.open)
 
@@ -49,6 +64,35 @@ def attach(host: Host) -> None:
 def attached() -> Host | None:
     """The worker whose requests are followed."""
     return _host
+
+
+def accompany(other: Companion) -> None:
+    """Keep this one in step from now on."""
+    global companion
+    companion = other
+    if _host is not None:
+        _host.follow(entered, left)
+
+
+def entered(slot: Slot | None) -> None:
+    """A request begins (None: one that is not recorded)."""
+    here.set(slot)
+    if slot is not None:
+        step_in(slot)
+
+
+def step_in(place: Slot | Span) -> None:
+    """Let the companion know; what goes wrong there is not the request's business."""
+    if companion is not None:
+        with suppress(Exception):
+            companion.entered(place)
+
+
+def step_out(place: Slot | Span) -> None:
+    """The same the other way."""
+    if companion is not None:
+        with suppress(Exception):
+            companion.left(place)
 
 
 def left(slot: Slot) -> None:
@@ -60,6 +104,7 @@ def left(slot: Slot) -> None:
         place = here.get()
         if place is slot or (live is not None and place is not None and place.live is live):
             here.set(None)
+            step_out(slot)
     except Exception:  # noqa: BLE001, S110 - an end is written whatever happens here
         pass
 
@@ -67,7 +112,9 @@ def left(slot: Slot) -> None:
 def place_here() -> Slot | Span | None:
     """The span or the request that the running code is in."""
     place = here.get()
-    return _found() if place is None and _unfollowed else place
+    if place is None:
+        return _found() if _unfollowed else None
+    return place if companion is None else companion.inner(place)
 
 
 def live_of(place: Slot | Span) -> Live | None:

@@ -56,8 +56,8 @@ class Counts(Struct):
 COUNTS = Counts()
 
 
-def worker_host() -> Host | None:
+def worker_host() -> Callable[[], Host] | None:
     """The worker of this process, if it has one. Not imported for it: without that module there is none."""
     module = sys.modules.get("server_tracing.worker")
     worker = module.current() if module is not None else None
-    return worker.host() if worker is not None else None
+    return worker.host if worker is not None else None

@@ -89,7 +89,7 @@ class Live(Nobody):
 
     __slots__ = (
         "_begin", "_heard", "_indexes", "_name", "_notes", "_sampled", "_spans_let_go", "_user",
-        "host", "notes_let_go", "number",
+        "foreign", "host", "notes_let_go", "number",
     )  # fmt: skip
 
     def __init__(self, host: Host, number: int, begin: bytes) -> None:
@@ -102,6 +102,7 @@ class Live(Nobody):
         self._notes = count(1)
         self._spans_let_go = 0
         self.notes_let_go = 0
+        self.foreign: list[int] = []  # ids of the spans that another library has begun in it
         self._user = self._name = ""
 
     # ------------------------------------------------------------ who it is

@@ -11,11 +11,13 @@ the watching thread for long spans only, it would tell so of none that crashed w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from server_tracing.inside.here import here, live_of, place_here
+from server_tracing.inside.here import here, live_of, place_here, step_in, step_out
 from server_tracing.inside.host import COUNTS
 from server_tracing.inside.live import Live, bounded
 from server_tracing.inside.values import Scalar, label, scalar, tree
@@ -68,6 +70,18 @@ class Span(Struct, eq=False):
             if self.live is not None and self.live.may_note():
                 self.write()
 
+    def rename(self, name: str) -> None:
+        """Call it something else."""
+        self.name = label(name)
+
+    def say(self, annotations: Mapping[str, object]) -> None:
+        """Annotate with all of these, to be written with its end."""
+        if self.live is not None:
+            room = MAX_SAID - len(self.annotations or ())
+            some = {label(key): scalar(value) for key, value in islice(annotations.items(), room)}
+            self.annotations = {**(self.annotations or {}), **some}
+            COUNTS.beyond += max(0, len(annotations) - room)
+
     def write(self, fault: Fault | None = None) -> None:
         """The span as it is now."""
         live = self.live
@@ -86,35 +100,50 @@ class Span(Struct, eq=False):
 
 
 def begin_span(
-    name: str, kind: str = "internal", *, parent: Span | None = None, span_id: int = 0, start: int = 0
+    name: str,
+    kind: str = "internal",
+    *,
+    parent: Span | None = None,
+    parent_id: int = -1,
+    span_id: int = 0,
+    start: int = 0,
 ) -> Span:
-    """A span within `parent`, or else where this is called. `span_id` is that of a library that gives its
-    spans ids of its own; `start` a stamp of the monotonic clock, if it is past."""
+    """A span within `parent`, or else where this is called. Libraries that know better give the ids of parent
+    (0: the request itself) and span, and `start`, a stamp of the monotonic clock, if it is past."""
     span = Span(name, kind)
-    begin(span, parent, span_id, start)
-    return span
-
-
-def begin(span: Span, parent: Span | None = None, span_id: int = 0, start: int = 0) -> None:
-    """Begin a span that was made before."""
     at = parent if parent is not None else place_here()
     live = live_of(at) if at is not None else None
     if at is not None and live is not None:
-        _enter(span, at, live, span_id, start)
-        if span.span_id != span.parent_id:
-            live.write(
-                _SPAN, (live.number, span.span_id, span.parent_id, span.name, span.kind, span.start, 0)
-            )
+        _enter(span, at, live, parent_id, span_id, start)
+        _write_begin(span, live)
+    return span
 
 
-def _enter(span: Span, at: Slot | Span, live: Live, span_id: int = 0, start: int = 0) -> None:
+def begin(span: Span) -> None:
+    """Begin a span that was made before, where this is called."""
+    at = place_here()
+    live = live_of(at) if at is not None else None
+    if at is not None and live is not None:
+        _enter(span, at, live)
+        _write_begin(span, live)
+
+
+def _enter(
+    span: Span, at: Slot | Span, live: Live, parent_id: int = -1, span_id: int = 0, start: int = 0
+) -> None:
     span.name, span.kind = label(span.name), label(span.kind)
     span.live = live
-    span.parent_id = at.span_id if isinstance(at, Span) else 0
+    span.parent_id = parent_id if parent_id >= 0 else at.span_id if isinstance(at, Span) else 0
     allowed = live.new_span_id()
     span.span_id = (span_id or allowed) if allowed else span.parent_id
     span.start = start or live.host.clock()
     span.stop = 0
+
+
+def _write_begin(span: Span, live: Live) -> None:
+    if span.span_id != span.parent_id:
+        known = (live.number, span.span_id, span.parent_id, span.name, span.kind, span.start, 0)
+        live.write(_SPAN, known)
 
 
 def calling(at: Slot | Span, live: Live) -> int:
@@ -130,8 +159,10 @@ def calling(at: Slot | Span, live: Live) -> int:
     return moment.span_id
 
 
-def end_span(span: Span, error: BaseException | None = None, stop: int = 0) -> None:
-    """It is over, by `error` if there is one; said twice, the first word counts."""
+def end_span(
+    span: Span, error: BaseException | None = None, stop: int = 0, fault: Fault | None = None
+) -> None:
+    """It is over, by `error` (or `fault`, where that is all there is); said twice, the first word counts."""
     live = span.live
     if live is None:
         return
@@ -139,7 +170,7 @@ def end_span(span: Span, error: BaseException | None = None, stop: int = 0) -> N
         COUNTS.twice += 1
         return
     span.stop = stop or live.host.clock()
-    span.write(live.host.fault_from(error) if error is not None else None)
+    span.write(live.host.fault_from(error) if error is not None else fault)
 
 
 def activate(span: Span) -> None:
@@ -147,6 +178,7 @@ def activate(span: Span) -> None:
     if span.live is not None:
         span.outer = here.get()
         here.set(span)
+        step_in(span)
 
 
 def deactivate(span: Span) -> None:
@@ -154,3 +186,4 @@ def deactivate(span: Span) -> None:
     at = here.get()
     if at is not None and span.live is not None and at.live is span.live:
         here.set(span.outer)
+        step_out(span)

@@ -15,7 +15,7 @@ from inside_kit import Lab, counted
 import server_tracing
 from server_tracing import current, in_context
 from server_tracing.inside import here
-from server_tracing.inside.wanted import wanted
+from server_tracing.inside.opening import wanted
 
 
 def in_thread(function):

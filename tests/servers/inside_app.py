@@ -35,6 +35,27 @@ if not LAZY:
     server_tracing = tracing()
 
 
+if "TEST_OTEL" in os.environ:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    if not LAZY:
+        trace.set_tracer_provider(TracerProvider())
+
+
+def visit_with_otel(name: str) -> bytes:
+    """A visit that knows nothing of this package."""
+    if LAZY:  # logs a warning from the second request on, and changes nothing
+        trace.set_tracer_provider(TracerProvider())
+    tracer = trace.get_tracer("shop")
+    with tracer.start_as_current_span(f"outer {name}") as span:
+        time.sleep(dawdle())
+        with tracer.start_as_current_span(f"inner {name}"):
+            time.sleep(dawdle())
+        seen = f"{span.get_span_context().trace_id:032x}"
+    return json.dumps({"name": name, "seen": [seen]}).encode()
+
+
 def dawdle() -> float:
     """A while in which other requests run."""
     return random.random() / 100
@@ -86,6 +107,11 @@ def wsgi(environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
     page, _, name = environ["PATH_INFO"][1:].partition("/")
     if page == "die":
         die(name)
+    if page == "otel":
+        body = visit_with_otel(name)
+        start("200 OK", [*PLAIN, ("Content-Length", str(len(body)))])
+        yield body
+        return
     visit = Visit(name)
     visit_in_threads(visit)
     start("200 OK", [*PLAIN])  # tornado adds to the list it is given
@@ -142,12 +168,18 @@ async def asgi(scope: Message, receive: Receive, send: Send) -> None:
     page, _, name = scope["path"][1:].partition("/")
     if page == "die":
         die(name)
+    if page == "otel":
+        await answer(send, await asyncio.to_thread(visit_with_otel, name))
+        return
     visit = Visit(name)
     await visit_in_tasks(visit)
     task = asyncio.create_task(too_late(visit))
     left_behind.add(task)
     task.add_done_callback(left_behind.discard)
-    body = visit.answer()
+    await answer(send, visit.answer())
+
+
+async def answer(send: Send, body: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

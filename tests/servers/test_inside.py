@@ -38,6 +38,13 @@ def installed(kind: str) -> bool:
     return asked.returncode == 0
 
 
+@cache
+def has_opentelemetry() -> bool:
+    """Whether the interpreter under test has its SDK."""
+    asked = subprocess.run([PYTHON, "-c", "import opentelemetry.sdk"], capture_output=True, check=False)
+    return asked.returncode == 0
+
+
 def command(kind: str) -> list[str]:
     """How to start a server of this kind."""
     if kind == "uvicorn":
@@ -53,11 +60,11 @@ def served(kind: str, **env: str) -> Server:
     return start(command(kind), {"SERVER_TRACING_APP": "inside_app:asgi", **env})
 
 
-def visits(port: int, names: list[int]) -> Iterator[dict[str, Any]]:
+def visits(port: int, page: str, names: list[int]) -> Iterator[dict[str, Any]]:
     """What the visits of one client are answered; its connection is kept where the server keeps it."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         for name in names:
-            connection.request("GET", f"/visit/{name}")
+            connection.request("GET", f"/{page}/{name}")
             with connection.getresponse() as response:
                 assert response.status == 200, f"visit {name}"
                 yield json.loads(response.read())
@@ -68,11 +75,11 @@ def told(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [span for span in record["spans"] if span["name"] != "call"]
 
 
-def crowd(port: int) -> dict[str, dict[str, Any]]:
+def crowd(port: int, page: str = "visit") -> dict[str, dict[str, Any]]:
     """All visits, from many clients at once; what each was answered by its name."""
     names = random.Random(3).sample(range(VISITS), VISITS)
     with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = pool.map(lambda n: list(visits(port, names[n::CLIENTS])), range(CLIENTS))
+        answers = pool.map(lambda n: list(visits(port, page, names[n::CLIENTS])), range(CLIENTS))
         return {answer["name"]: answer for answers_of_one in answers for answer in answers_of_one}
 
 
@@ -129,3 +136,27 @@ def test_a_killed_worker_has_said_what_it_said(kind):
     assert "duration_ms" in spans["done"]
     assert "duration_ms" not in spans["fatal"]
     assert spans["fatal"]["annotations"] == {"last": "words"}
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["set before", "set in a request"])
+@pytest.mark.parametrize("kind", ["gthread", "gevent", "uvicorn"])
+def test_opentelemetrys_spans_join_the_request(kind, lazy):
+    """Of an application that has set a provider and does nothing else."""
+    if not has_opentelemetry():
+        pytest.skip("no OpenTelemetry SDK")
+    env = {"TEST_OTEL": "1", **({"TEST_LAZY": "1"} if lazy else {})}
+    with served(kind, **env) as server:
+        first = next(iter(visits(server.port, "otel", [VISITS])))
+        answers = crowd(server.port, "otel")
+        server.stop()
+        records = [
+            record for record in server.records(VISITS + 1) if not record["path"].endswith(first["name"])
+        ]
+    assert len(records) == VISITS
+    for record in records:
+        name = record["path"].rpartition("/")[2]
+        spans = {span["name"]: span for span in record["spans"]}
+        assert answers[name]["seen"] == [record["trace_id"]]
+        assert set(spans) == {f"outer {name}", f"inner {name}"}
+        assert spans[f"outer {name}"]["parent_id"] == record["span_id"]
+        assert spans[f"inner {name}"]["parent_id"] == spans[f"outer {name}"]["span_id"]

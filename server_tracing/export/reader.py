@@ -199,8 +199,8 @@ class Reader:
 
     def _finish(self) -> None:
         """Read the rest, give the backends what time there is, spool what is left, leave in order."""
-        while self.home.read(self._clock()):
-            pass
+        while self.home.read(now := self._clock()) and now < self._deadline:
+            pass  # requests may still be coming in
         self.home.flush(self._clock())
         self._settle()
         self._send_the_rest()

@@ -27,7 +27,8 @@ _watched: set[tuple[type, ...]] = set()  # in this process; changed by whoever s
 
 def served(app: Any, recorder: Recorder) -> None:
     """This application is what the process serves from now on."""
-    recorder.applications.append(app)
+    if not any(app is known for known in recorder.applications):
+        recorder.applications.append(app)
     for framework in in_use():
         if framework.classes not in _watched:
             _watched.add(framework.classes)
@@ -40,22 +41,27 @@ def served(app: Any, recorder: Recorder) -> None:
 
 
 def note(carrier: dict[str, Any], raised: BaseException) -> None:
-    """This exception was answered in the request of that environment or scope; the last one counts."""
+    """This exception was answered in the request of that environment or scope. The last one counts, and none
+    that is a refusal: it was meant as an answer."""
     with suppress(Exception):  # a carrier of somebody else's making
-        carrier[FAULT] = fault_from(raised)
+        if not is_refusal(raised):
+            carrier[FAULT] = fault_from(raised)
 
 
 def note_handled(carrier: dict[str, Any]) -> None:
-    """The same of the exception that is being handled right now, if one is and it is no refusal."""
+    """The same of the exception that is being handled right now, if one is."""
     raised = sys.exc_info()[1]
-    if raised is not None and not is_refusal(raised):
+    if raised is not None:
         note(carrier, raised)
 
 
 def is_refusal(raised: BaseException) -> bool:
     """Whether it says itself that it stands for a status below 500, as frameworks' HTTP exceptions do."""
-    status = getattr(raised, "status_code", None)
-    return isinstance(status, int) and status < 500
+    try:
+        status = getattr(raised, "status_code", None)
+    except Exception:  # noqa: BLE001 - its attributes are the application's code
+        return False
+    return isinstance(status, int) and 100 <= status < 500
 
 
 def noted(carrier: dict[str, Any]) -> Fault | None:

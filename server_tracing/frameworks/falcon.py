@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
@@ -50,7 +51,7 @@ def _calling(handle: Any, note: Note) -> Any:
     @wraps(handle)
     def _handle_exception(app: Any, req: Any, resp: Any, ex: Any, *rest: Any, **named: Any) -> Any:
         handled = handle(app, req, resp, ex, *rest, **named)
-        if not is_refusal(ex):
+        with suppress(AttributeError):
             note(req.env, ex)
         return handled
 
@@ -61,14 +62,8 @@ def _awaiting(handle: Any, note: Note) -> Any:
     @wraps(handle)
     async def _handle_exception(app: Any, req: Any, resp: Any, ex: Any, *rest: Any, **named: Any) -> Any:
         handled = await handle(app, req, resp, ex, *rest, **named)
-        if not is_refusal(ex):
+        with suppress(AttributeError):
             note(req.scope, ex)
         return handled
 
     return _handle_exception
-
-
-def is_refusal(ex: Any) -> bool:
-    """Whether it is one of Falcon's own exceptions, with a status below 500."""
-    status = getattr(ex, "status_code", None)
-    return isinstance(status, int) and status < 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -65,12 +66,15 @@ def watch(note: Note) -> None:
 
 
 def _noting(handle: Any, flask: Any, note: Note) -> Any:
+    refusals = sys.modules["werkzeug.exceptions"].HTTPException
+
     @wraps(handle)
     def noting(app: Any, *arguments: Any, **named: Any) -> Any:
         answer = handle(app, *arguments, **named)
-        for argument in arguments:
-            if isinstance(argument, BaseException) and (getattr(argument, "code", None) or 500) >= 500:
-                note(flask.request.environ, argument)
+        with suppress(Exception):
+            raised = next(argument for argument in arguments if isinstance(argument, BaseException))
+            if not isinstance(raised, refusals) or (raised.code or 500) >= 500:
+                note(flask.request.environ, raised)
         return answer
 
     return noting

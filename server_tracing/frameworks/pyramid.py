@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -71,8 +72,9 @@ def watch(note: Note) -> None:
     def invoke_exception_view(request: Any, exc_info: Any = None, *rest: Any, **named: Any) -> Any:
         raised: Any = (exc_info or sys.exc_info())[1]
         response = invoke(request, exc_info, *rest, **named)
-        if getattr(response, "status_code", 0) >= 500:
-            note(request.environ, raised)
+        with suppress(Exception):  # views answer whatever they like
+            if response.status_code >= 500:
+                note(request.environ, raised)
         return response
 
     requests.invoke_exception_view = invoke_exception_view

@@ -1,13 +1,14 @@
 """Starlette and FastAPI: the route stands in the scope of those versions that leave it there, else the
-application's routes are asked. Exceptions are seen by the recorder of ASGI: those nobody handles are raised
-again, those a handler answers it answers while they are handled."""
+application's routes are asked. Exceptions that nobody handles are raised again, and the recorder of ASGI sees
+them; those that a handler answers are seen when the handler is looked up."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from server_tracing.frameworks import MOUNTED, Asked, Carrier
+from server_tracing.frameworks import MOUNTED, Asked, Carrier, Note
 from server_tracing.frameworks.prefix_index import PrefixIndex, literal_of
 from server_tracing.frameworks.resolver import Resolver, UnknownFrameworkError
 
@@ -118,3 +119,21 @@ def template_of(route: Any) -> str:
 def router(app: Any, resolver: Resolver) -> Routes:
     """The router of a Starlette or FastAPI application."""
     return Routes(app, resolver)
+
+
+def watch(note: Note) -> None:
+    """A handler is looked up for exceptions only. The recorder sees them too, being handled while the response
+    goes out, but not from behind BaseHTTPMiddleware: that is another task. The scope is the caller's."""
+    handling: Any = sys.modules.get("starlette._exception_handler")  # from 0.28 on
+    lookup = getattr(handling, "_lookup_exception_handler", None)
+    if lookup is None:
+        return
+
+    def looked_up(handlers: Any, exc: Exception) -> Any:
+        handler = lookup(handlers, exc)
+        scope = sys._getframe(1).f_locals.get("scope")
+        if handler is not None and scope is not None:
+            note(scope, exc)
+        return handler
+
+    handling._lookup_exception_handler = looked_up

@@ -51,6 +51,11 @@ async def handled():
     raise LookupError("kept from the server")
 
 
+@app.middleware("http")
+async def in_between(request, call_next):
+    return await call_next(request)
+
+
 @app.exception_handler(LookupError)
 async def answer(request, error):
     return JSONResponse("sorry", 503)

@@ -131,7 +131,7 @@ def test_a_slow_router_gets_a_share_of_the_time(routes, router, clock):
 
 
 def test_a_usual_router_is_asked_as_often_as_need_be(routes, router):
-    """However many requests there are: a pattern now and a made-up name then would be two lines of a table."""
+    """However many requests there are: a pattern now and a name then would be two lines of a table."""
     router.takes = FREE_NS
     for number in range(2000):
         assert ask(routes, f"/known/{number}") == "/known/{n}"

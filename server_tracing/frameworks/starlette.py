@@ -122,8 +122,8 @@ def router(app: Any, resolver: Resolver) -> Routes:
 
 
 def watch(note: Note) -> None:
-    """A handler is looked up for exceptions only. The recorder sees them too, being handled while the response
-    goes out, but not from behind BaseHTTPMiddleware: that is another task. The scope is the caller's."""
+    """A handler is looked up for exceptions only. The recorder sees them, too, as the response goes out,
+    but not from behind BaseHTTPMiddleware: that is another task. The scope is the caller's."""
     handling: Any = sys.modules.get("starlette._exception_handler")  # from 0.28 on
     lookup = getattr(handling, "_lookup_exception_handler", None)
     if lookup is None:

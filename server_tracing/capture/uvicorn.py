@@ -99,7 +99,7 @@ def recorder_in_use() -> Recorder | None:
 def begin_server(lifespan: Any, config: Any) -> None:
     """A lifespan was built."""
     try:
-        if _following is not None:
+        if _following is not None and config.loaded:
             _following.begin(config)
     except Exception:
         log.exception("requests are not recorded: this uvicorn is not as expected")

@@ -148,7 +148,7 @@ def test_two_lines_in_ones_own_file_do() -> None:
     assert record["service"] == "mine"
 
 
-def test_one_variable_does(tmp_path: Path) -> None:
+def test_one_variable_does() -> None:
     """GUNICORN_CMD_ARGS changes no command."""
     variable = {"GUNICORN_CMD_ARGS": " ".join(DOOR)}
     with start(["gunicorn", "wsgi_app:app"], env=variable) as server:
@@ -292,12 +292,9 @@ def test_a_worker_killed_in_a_request() -> None:
     assert record["reason"] == "signal 9"
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
-def test_a_worker_that_took_too_long(worker: str) -> None:
+def test_a_worker_that_took_too_long() -> None:
     """`timeout` is the reason, whatever finally ended it."""
-    arguments = [*TRACED, "-k", worker, "--timeout", "1", "--graceful-timeout", "1"]
-    if worker == "gthread":
-        pytest.skip("gthread's main thread keeps telling the master that it lives")
+    arguments = [*TRACED, "--timeout", "1", "--graceful-timeout", "1"]
     with start(arguments) as server:
         answer = server.talk(get("/slow?30"), timeout=20.0)
         server.talk(get("/next"))

@@ -58,3 +58,16 @@ def test_every_variant_is_measured_in_every_round():
     taken = rounds(variants, seconds=0.05)
     assert len(taken["plain"]) == len(taken["ours"]) >= 1
     assert all(nanoseconds > 0 for nanoseconds in taken["ours"])
+
+
+def test_what_an_application_can_ask_for_is_measured(tmp_path):
+    """Every contestant of inside.py runs through, and has a line in its table."""
+    pytest.importorskip("opentelemetry.sdk")
+    import hot_path
+    import inside
+
+    variants = inside.contestants(hot_path.journal_in(str(tmp_path)))
+    for variant in variants:
+        variant.between()
+        variant.block(2)
+    assert {variant.name for variant in variants if variant.against} == set(inside.TITLES)

@@ -183,3 +183,13 @@ async def answer(send: Send, body: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def __getattr__(name: str) -> Any:
+    """The same in the wrappers that any server can be given."""
+    wrapped = {"wrapped_wsgi": wsgi, "wrapped_asgi": asgi}.get(name)
+    if wrapped is None:
+        raise AttributeError(name)
+    wrap = tracing().wsgi if wrapped is wsgi else tracing().asgi
+    globals()[name] = wrap(wrapped)
+    return globals()[name]

@@ -25,7 +25,7 @@ GUNICORN = {
     "asgi": ("inside_app:asgi", []),
     "uvicorn_worker.UvicornWorker": ("inside_app:asgi", []),
 }
-SERVERS = [*GUNICORN, "uvicorn"]
+SERVERS = [*GUNICORN, "uvicorn", "any WSGI server", "any ASGI server"]
 THREADS, TASKS = {"outer", "inner", "thread"}, {"outer", "inner", "thread", "task 1", "task 2"}
 
 
@@ -33,6 +33,7 @@ THREADS, TASKS = {"outer", "inner", "thread"}, {"outer", "inner", "thread", "tas
 def installed(kind: str) -> bool:
     """Whether the interpreter under test can run this kind."""
     own = {"asgi": "gunicorn.workers.gasgi", "sync": "gunicorn", "gthread": "gunicorn"}
+    own |= {"any WSGI server": "gunicorn", "any ASGI server": "uvicorn"}
     module = own.get(kind, kind.partition(".")[0])
     asked = subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True, check=False)
     return asked.returncode == 0
@@ -49,6 +50,19 @@ def command(kind: str) -> list[str]:
     """How to start a server of this kind."""
     if kind == "uvicorn":
         return ["uvicorn", "--factory", "server_tracing.uvicorn:create_app", "--lifespan", "off"]
+    if kind == "any WSGI server":
+        return [
+            "gunicorn",
+            "-k",
+            "gthread",
+            "--threads",
+            "8",
+            "--keep-alive",
+            "30",
+            "inside_app:wrapped_wsgi",
+        ]
+    if kind == "any ASGI server":
+        return ["uvicorn", "--lifespan", "off", "inside_app:wrapped_asgi"]
     app, options = GUNICORN[kind]
     return ["gunicorn", *DOOR, "-k", kind, *options, app]
 
@@ -88,6 +102,7 @@ def interleaved(kind: str, lazy: bool) -> list[tuple[dict[str, Any], dict[str, A
     """Each visit's answer and its record."""
     with served(kind, **({"TEST_LAZY": "1"} if lazy else {})) as server:
         answers = crowd(server.port)
+        server.records(VISITS)
         server.stop()
         records = server.records(VISITS)
     assert len(records) == VISITS, server.log()
@@ -106,7 +121,7 @@ class TestInterleaved:
 
     def test_nothing_enters_another_requests_record(self, kind, lazy):
         """Annotations, user and spans are the request's own, each once, and none of what came too late."""
-        expected = THREADS if GUNICORN.get(kind, ("asgi",))[0].endswith("wsgi") else TASKS
+        expected = THREADS if "wsgi" in command(kind)[-1] else TASKS
         for answer, record in interleaved(kind, lazy):
             name = answer["name"]
             assert record["annotations"] == {"name": name}

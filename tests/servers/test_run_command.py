@@ -93,10 +93,12 @@ def test_a_wsgi_application_under_uvicorn_is_recorded():
 )
 def test_signals_and_exit_status_are_the_servers(command):
     """The process that was started is the server: SIGTERM ends it, as it would without us."""
-    with start(command[2:]) as plain:
-        expected = plain.stop(signal.SIGTERM)
-    with run(*command) as server:
-        assert server.stop(signal.SIGTERM) == expected
+    statuses = []
+    for server in (start(command[2:]), run(*command)):
+        with server:
+            server.talk(get("/"))  # a worker that is still booting may miss the signal, with us or without
+            statuses.append(server.stop(signal.SIGTERM))
+    assert statuses[0] == statuses[1]
 
 
 def test_switched_off_nothing_is_recorded():

@@ -66,9 +66,10 @@ class Carrier:
     counted in `afloat`: they are recorded as any other, unless this very worker is killed.
     """
 
-    def __init__(self, journal: Journal, joiner: Joiner) -> None:
+    def __init__(self, journal: Journal, joiner: Joiner, read_to: Callable[[], int]) -> None:
         self._journal = journal
         self._joiner = joiner
+        self._read_to = read_to
         self.afloat = 0
 
     def __call__(self, _now: float) -> None:
@@ -76,8 +77,9 @@ class Carrier:
         oldest = next(iter(self._joiner.open.values()), None)
         if oldest is None or oldest.pin > horizon:
             return
-        # Those that will be in the way next, too: moving them together lets the tail go far at once.
-        soon = self._journal.head - self._journal.size // 8
+        # Those that will be in the way next, too: moving them together lets the tail go far at once. But none
+        # whose end may simply not have been read yet, because we are behind.
+        soon = self._read_to() - self._journal.size // 8
         self._carry([trail for trail in self._joiner.open.values() if trail.pin < soon])
 
     def _carry(self, trails: Sequence[Trail]) -> None:

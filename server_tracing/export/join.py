@@ -60,7 +60,7 @@ class Joiner:
         self.garbled = 0
         self.strangers = 0  # frames of requests that are not open: late spans, mostly
         self._counted_from = counted_from
-        self._gone: set[int] | None = set() if adopted else None
+        self._gone: dict[int, int] | None = {} if adopted else None  # number -> where its end was found
         self._moving: dict[int, int] = {}  # carried, and not yet read back -> where its end was found, or -1
         self._zones: list[tuple[int, int]] = []
         handlers: dict[Kind, Callable[[int, bytes], Joined]] = {
@@ -127,7 +127,7 @@ class Joiner:
         if trail is None and self._gone is not None and begin.number not in self._gone:
             trail = Trail(carried.kind, begin, position)
             trail.first_byte, trail.status = carried.first_byte, carried.status
-        end = self._moving.pop(begin.number, -1)
+        end = self._moving.pop(begin.number, -1) if self._gone is None else self._gone.get(begin.number, -1)
         if trail is not None:
             trail.pin = position
             self.open[begin.number] = trail
@@ -153,7 +153,7 @@ class Joiner:
         number = end.number
         trail = self.open.pop(number, None) or self.afloat.pop(number, None)
         if self._gone is not None:
-            self._gone.add(number)
+            self._gone[number] = position
         if self._moving and number in self._moving:
             self._moving[number] = position
         if trail is None:

@@ -133,7 +133,7 @@ def _assemble(
     chores = (
         Heads(journal, home.joiner, open_slots, pace),
         Watchdog(journal, home.joiner, open_slots, stuck_after),
-        Carrier(journal, home.joiner),
+        Carrier(journal, home.joiner, lambda: home.position),
         Vitals(journal, home.joiner),
         Complaints(sinks),
         Losses(journal, {lane.outlet.name: lane.tally for lane in home.lanes}),

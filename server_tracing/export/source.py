@@ -184,9 +184,12 @@ class Source:
         for tally in self._tallies.values():
             if lost:
                 tally.dropped["full"] = lost
-        floor = self.joiner.floor(self.position)
+        floor = self.position
         for lane in self.lanes:
             floor = lane.floor(floor)
+        floor = self.joiner.floor(
+            floor
+        )  # last: there are places where it must not rest, whoever put it there
         self._tail = max(self._tail, floor)
         return Checkpoint(
             tail=self._tail,

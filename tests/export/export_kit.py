@@ -152,7 +152,7 @@ class Worker:
         joiner = self.source.joiner
         chores = (
             Heads(self.journal, joiner, lambda: list(self.recorder.open.values()), pace),
-            Carrier(self.journal, joiner),
+            Carrier(self.journal, joiner, lambda: self.source.position),
         )
         self.reader = Reader(
             self.source,

@@ -305,6 +305,30 @@ def test_carried_requests_are_killed_once_and_answered_ones_never(start):
     assert_balanced(checkpoint)
 
 
+def test_an_answered_request_is_not_killed_by_a_copy_of_its_begin(start):
+    """Its end crossed the copy, the worker died, and so did the first who claimed its journal."""
+    dead = start()
+    answered = dead.begin("/answered")
+    dead.wake()
+    copies = dead.source.joiner.carry(dead.source.joiner.find(answered.number))
+    dead.recorder.end(answered, Outcome.OK, 200)
+    dead.begin("/stuck")
+    dead.wake()
+    for kind, payload in copies:
+        dead.journal.append(kind, payload)
+    die(dead)
+    first = start(Backend(*[ExportError("down")] * 99, name="memory", blocking=False, sampled_only=False))
+    claim(first)
+    (source,) = first.claims.adopted
+    assert source.journal.checkpoint().exporters["memory"].queued == 1
+    first.claims.release()
+    die(first)
+    second = start()
+    claim(second)
+    assert [(request.path, request.outcome) for request in second.memory.requests] == [("/stuck", "killed")]
+    assert_balanced(second.folded[dead.journal.origin.id])
+
+
 @pytest.mark.parametrize("after", range(1, 40, 3))
 def test_a_kill_after_any_settlement_repeats_nothing_and_loses_nothing(start, after):
     """The checkpoint and the ring belong together at every moment."""

@@ -220,6 +220,18 @@ def test_the_tail_never_rests_between_an_end_and_the_copy_it_crossed():
     assert joiner.floor(129) == 129
 
 
+def test_an_adopters_tail_does_not_rest_there_either():
+    """It may die in its turn, and leave the copy to the next one."""
+    joiner, adopter = Joiner(), Joiner(adopted=True)
+    for each in (joiner, adopter):
+        each.feed(0, Kind.BEGIN_TEXT, begin(1))
+    copies = joiner.carry(joiner.find(1))
+    adopter.feed(64, Kind.END, end(1))
+    adopter.feed(128, *copies[0])
+    assert adopter.floor(100) == 64
+    assert adopter.floor(129) == 129
+
+
 def test_a_request_that_floats_pins_nothing():
     """Kept in memory alone, it still ends as any other."""
     joiner = Joiner()

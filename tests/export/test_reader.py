@@ -167,6 +167,21 @@ def test_one_long_request_does_not_fill_the_journal():
     assert_balanced(worker.checkpoint)
 
 
+def test_a_reader_that_is_behind_carries_nothing_that_may_have_ended():
+    """What it has not read yet is not open for long."""
+    worker = Worker(size=65536)
+    for number in range(200):
+        worker.serve(f"/{number}")
+    worker.reader._read(worker.clock())
+    slot = worker.begin("/just-begun")
+    worker.source.read(worker.clock())
+    for number in range(200):
+        worker.serve(f"/later/{number}")
+    assert worker.journal.head - worker.source.joiner.find(slot.number).pin > worker.journal.size // 4
+    worker.reader._chores[-1](0.0)
+    assert not worker.source.joiner.moving(worker.source.joiner.find(slot.number))
+
+
 def test_more_open_requests_than_a_quarter_of_the_ring_can_hold_float():
     """They are kept in memory, and counted when they end all the same."""
     worker = Worker(size=65536)

@@ -3,7 +3,8 @@
 `send` is a method of the object that serves a request, its cycle, which has `disconnected`, or of the
 protocol of a WebSocket. A response larger than the socket takes at once stays in the transport's buffer
 after the application has finished: uvicorn stops writing at 64 KiB and is told when the buffer has drained
-or the connection broke. Those calls are rare, and are watched.
+or the connection broke. Those calls are rare, and are watched. (Over TLS asyncio takes everything at once and
+tells nothing: there a response counts as sent when uvicorn thinks so.)
 """
 
 from __future__ import annotations

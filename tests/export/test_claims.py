@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 
 import pytest
 from export_kit import Backend, Clock, Worker, assert_balanced, origin, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as chosen
+from hypothesis import strategies as st
 
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.sender import PATIENCE
 from server_tracing.journals import Journals
-from server_tracing.record import Kind, Outcome
+from server_tracing.record import Kind, Outcome, Request
 
 NAMES = (f"{number:016x}" for number in itertools.count(1))
 
@@ -362,6 +366,80 @@ def test_a_kill_after_any_settlement_repeats_nothing_and_loses_nothing(start, af
     (checkpoint,) = heir.folded.values()
     assert checkpoint.seen == served + 1
     assert_balanced(checkpoint)
+
+
+class Fickle(MemoryExporter):
+    """Takes a batch, or does not, as the dice say."""
+
+    sampled_only = False
+
+    def __init__(self, dice: random.Random, taken: list) -> None:
+        super().__init__()
+        self.dice, self.taken = dice, taken
+
+    def export(self, records):
+        if self.dice.random() < 0.4:
+            raise ExportError("not now")
+        self.taken.extend(record for record in records if isinstance(record, Request))
+
+
+def live(worker: Worker, dice: random.Random, steps: int) -> tuple[int, set[str]]:
+    """A worker's life, long requests among short ones; how many began, and which were answered."""
+    begun, answered, waiting = 0, set(), []
+    copies: list[tuple[int, bytes]] = []
+    for _ in range(steps):
+        deed = dice.choice(("serve", "serve", "begin", "end", "wake", "wake", "copy", "paste"))
+        if deed == "serve":
+            for _ in range(dice.randrange(40)):
+                worker.serve(f"/{begun}")
+                answered.add(f"/{begun}")
+                begun += 1
+        elif deed == "begin":
+            waiting.append((worker.begin(f"/{begun}"), f"/{begun}"))
+            begun += 1
+        elif deed == "end" and waiting:
+            slot, path = waiting.pop(dice.randrange(len(waiting)))
+            worker.recorder.end(slot, Outcome.OK, 200)
+            answered.add(path)
+        elif deed == "wake":
+            worker.wake(dice.random(), steps=1)
+        elif deed == "copy" and not copies:  # what the reader does in one go, with requests in between
+            trail = dice.choice([*worker.source.joiner.open.values(), None])
+            if trail is not None and not worker.source.joiner.moving(trail):
+                copies = worker.source.joiner.carry(trail)
+        elif deed == "paste":
+            for kind, payload in copies:
+                assert worker.journal.append(kind, payload)
+            copies = []
+    return begun, answered
+
+
+@chosen(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_whoever_dies_when_every_request_is_told_once_and_truly(start, seed):
+    """A worker's life drawn at random, and claimers that die over its journal one after the other."""
+    dice, taken = random.Random(seed), []
+    dead = start(Fickle(dice, taken), size=1 << 20)
+    begun, answered = live(dead, dice, 60)
+    floating = set(dead.source.joiner.afloat)
+    lost = dead.journal.lost
+    die(dead)
+    for _ in range(dice.randrange(4)):
+        claimer = start(Fickle(dice, taken), size=1 << 20)
+        for _ in range(dice.randrange(1, 4)):
+            claimer.wake(dice.random() * 2, steps=1)
+        claimer.claims.release()
+        die(claimer)
+    heir = start(Fickle(dice, taken), size=1 << 20)
+    while dead.journal.origin.id not in heir.folded:
+        heir.wake(5.0)
+        if not heir.claims.adopted and heir.claims.found_nothing:
+            break  # a claimer before it folded it
+    die(heir)
+    told = {request.path: request.outcome for request in taken}
+    assert len(told) == len(taken)
+    assert len(told) == begun - lost - len(floating)
+    assert {path for path, outcome in told.items() if outcome == "killed"}.isdisjoint(answered)
 
 
 def test_its_repr_says_what_was_done(start):

@@ -22,7 +22,7 @@ def wrap(app: App, recorder: Recorder, server: Server | None = None) -> App:
     """The same application, recorded; `server` says what ASGI does not. HTTP is asked for first: a
     coroutine in front of it would cost every request 0.2 us."""
     server = server or Server()
-    served(app, recorder)
+    served(app, recorder, server.root_path)
     server.left = left_in("scope")
     rare = asgi_lifespan.recorded(app, recorder, otherwise=app)
     rare = asgi_websocket.recorded(app, recorder, server, otherwise=rare)

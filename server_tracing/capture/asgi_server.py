@@ -41,6 +41,7 @@ class Server:
     cancelled_status = 0  # what it answers when the application was cancelled before its response
     dropped_code = -1  # what a WebSocket's client sees when the application raises
 
+    root_path = ""  # that it puts before every path
     left: Left | None = None  # reads the route that a framework in use leaves in the scope
 
     def connection(self, send: Send) -> Any:

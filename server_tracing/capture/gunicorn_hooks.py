@@ -7,6 +7,7 @@ were configured run as before: what they raise reaches gunicorn, what goes wrong
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,7 +44,7 @@ def attach_hooks(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
     settings = worker.cfg
     shares_thread = hasattr(worker, "timeout_ctx")  # greenlets: a thread's time is nobody's own
     timed = cpu and not shares_thread
-    served(worker.wsgi, recorder)
+    served(worker.wsgi, recorder, os.environ.get("SCRIPT_NAME", ""))
     settings.set("pre_request", before(recorder, settings.pre_request, timed))
     settings.set("post_request", after(recorder, answers(worker), settings.post_request, timed))
     worker.handle_error = on_error(worker, recorder, watch_error_pages())

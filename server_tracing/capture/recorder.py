@@ -20,6 +20,7 @@ from server_tracing.ring import MAX_FRAME, MINIMAL_ROOM
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from server_tracing.frameworks import Served
     from server_tracing.journal import Journal
 
 TextHeaders = Iterable[tuple[str, str]]
@@ -98,7 +99,7 @@ class Recorder:
         self.open: dict[int, Slot] = {}  # by number; set and deleted by request threads, read by the watchdog
         self._entered: Callable[[Slot | None], object] | None = None
         self._left: Callable[[Slot], object] | None = None
-        self.applications: list[Any] = []  # served by this process; the exporter asks them for routes
+        self.applications: list[Served] = []  # by this process; the exporter asks them for routes
         self._encode = encode
         next_number = count(1).__next__
         self.begin_text = self._beginner(

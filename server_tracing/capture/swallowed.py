@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.faults import fault_from
-from server_tracing.frameworks import in_use
+from server_tracing.frameworks import Served, in_use
 
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
@@ -25,10 +25,10 @@ FAULT = "server_tracing.fault"
 _watched: set[tuple[type, ...]] = set()  # in this process; changed by whoever starts to record
 
 
-def served(app: Any, recorder: Recorder) -> None:
-    """This application is what the process serves from now on."""
-    if not any(app is known for known in recorder.applications):
-        recorder.applications.append(app)
+def served(app: Any, recorder: Recorder, root_path: str = "") -> None:
+    """This application is what the process serves from now on, below that path."""
+    if not any(app is known.app for known in recorder.applications):
+        recorder.applications.append(Served(app, root_path.rstrip("/")))
     for framework in in_use():
         if framework.classes not in _watched:
             _watched.add(framework.classes)

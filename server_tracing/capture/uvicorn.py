@@ -51,6 +51,7 @@ class Following:
         app = config.loaded_app
         if app is vars(config).get("server_tracing", self):  # a configuration that is served once more
             app = app.__wrapped__
+        UVICORN.root_path = getattr(config, "root_path", "")
         config.loaded_app = config.server_tracing = wrap(app, self.recorder, UVICORN)
         watch_buffers()
         watch_refusals(recorder_in_use)

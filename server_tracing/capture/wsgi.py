@@ -11,6 +11,7 @@ returned as it is, so that servers still recognize it and use sendfile; it ends 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from sys import exc_info
@@ -35,7 +36,7 @@ INTERNAL_ERROR = 500  # what servers answer in the place of an application that 
 def wrap(app: Application, recorder: Recorder, all_or_nothing: bool = False) -> Application:
     """The same application, recorded. `all_or_nothing`: a server like tornado's, which collects a response
     before it sends it, and sends nothing at all, not even a 500, when the application fails."""
-    served(app, recorder)
+    served(app, recorder, os.environ.get("SCRIPT_NAME", ""))
     left = left_in("environ")
 
     def traced(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -7,12 +7,11 @@ routes (a framework not in the table, a journal delivered by another program) th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns, thread_time_ns
 from urllib.parse import unquote
 
-from server_tracing.frameworks import MOUNTED, Asked, Router
+from server_tracing.frameworks import MOUNTED, Asked, Router, Served
 from server_tracing.frameworks.resolver import Resolver
 from server_tracing.routeless import routeless_name
 
@@ -25,7 +24,7 @@ FREE_NS = 100_000  # what a look-up may take: the frameworks' own take 5 to 30 u
 SHARE = 0.05  # of the time that passes, for what takes longer ...
 BURST_NS = 100_000_000  # ... and what may be saved up of it
 
-Applications = Callable[[], Sequence[object]]
+Applications = Callable[[], Sequence[Served]]
 Place = tuple[str, str, str, bool, bool]
 
 
@@ -48,7 +47,7 @@ class Routes:
         self._clock = clock
         self._budget = Budget(clock, processor)
         self._resolver = Resolver()
-        self._routers: list[Router] = []
+        self._routers: list[tuple[str, Router]] = []  # behind the path their application is served below
         self._version: object = None
         self._look_at = 0
         self._by_host = False
@@ -80,9 +79,7 @@ class Routes:
         if place not in self._answers:
             with self._budget:
                 answer = self._ask(
-                    Asked(
-                        method, without_script_name(unquote(path) if "%" in path else path), host, websocket
-                    ),
+                    Asked(method, unquote(path) if "%" in path else path, host, websocket),
                     redirected,
                 )
             if len(self._answers) >= MOST_REMEMBERED:
@@ -98,13 +95,20 @@ class Routes:
         return found
 
     def _first(self, asked: Asked) -> str | None:
-        return next(filter(None, (router.find(asked) for router in self._routers)), None)
+        for root_path, router in self._routers:
+            found = router.find(asked._replace(path=below(root_path, asked.path)) if root_path else asked)
+            if found is not None:
+                return found
+        return None
 
     def _look(self) -> None:
         """Find out whose routes there are; forget the answers if routes have come or gone."""
-        self._routers = [router for app in self._applications() for router in self._resolver.routers(app)]
-        self._by_host = any(router.by_host for router in self._routers)
-        version = [router.version() for router in self._routers]
+        applications = self._applications()
+        self._routers = [
+            (root, router) for app, root in applications for router in self._resolver.routers(app)
+        ]
+        self._by_host = any(router.by_host for _, router in self._routers)
+        version = [router.version() for _, router in self._routers]
         if version != self._version:
             self._answers.clear()
             self._version = version
@@ -137,7 +141,6 @@ class Budget:
         self._left -= max(0, self._processor() - self._began - FREE_NS)
 
 
-def without_script_name(path: str) -> str:
-    """A path as the application sees it, where gunicorn serves it below SCRIPT_NAME."""
-    prefix = os.environ.get("SCRIPT_NAME", "")
-    return path[len(prefix) :] if prefix and path.startswith(prefix + "/") else path
+def below(root_path: str, path: str) -> str:
+    """A path as the application sees it."""
+    return path[len(root_path) :] if path.startswith(root_path + "/") else path

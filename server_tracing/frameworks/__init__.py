@@ -55,6 +55,13 @@ FRAMEWORKS = (
 )
 
 
+class Served(NamedTuple):
+    """An application of this process, and the path it is served below: part of targets, not of its routes."""
+
+    app: Any
+    root_path: str = ""
+
+
 class Asked(NamedTuple):
     """A request whose route is wanted."""
 

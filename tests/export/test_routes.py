@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server_tracing.export.routes import BURST_NS, FREE_NS, LOOK_EVERY_NS, MOST_REMEMBERED, Routes
-from server_tracing.frameworks import MOUNTED
+from server_tracing.frameworks import MOUNTED, Served
 
 
 class Clock:
@@ -54,8 +54,8 @@ def router():
 
 @pytest.fixture
 def routes(router, clock):
-    found = Routes(lambda: [router], clock=clock, processor=router.processor)
-    found._resolver.routers = lambda served: [served]  # the one thing that is not a framework's
+    found = Routes(lambda: [Served(router)], clock=clock, processor=router.processor)
+    found._resolver.routers = lambda app: [app]  # the one thing that is not a framework's
     return found
 
 
@@ -150,10 +150,13 @@ def test_a_redirect_for_a_slash_has_the_route_it_leads_to(routes):
     assert ask(routes, "/elsewhere", status=302) is None
 
 
-def test_a_script_name_is_not_the_applications_business(routes, router, monkeypatch):
-    """gunicorn serves below it where this variable says so."""
-    monkeypatch.setenv("SCRIPT_NAME", "/shop")
+def test_what_the_server_puts_before_a_path_is_not_the_routers_business(router, clock):
+    """gunicorn's SCRIPT_NAME, uvicorn's --root-path; what does not begin with it is asked for as it is."""
+    routes = Routes(lambda: [Served(router, "/shop")], clock=clock)
+    routes._resolver.routers = lambda app: [app]
     assert ask(routes, "/shop/known/1") == "/known/{n}"
+    assert ask(routes, "/shopping/known/1") is None
+    assert [asked.path for asked in router.asked] == ["/known/1", "/shopping/known/1"]
 
 
 def test_below_a_mount_the_router_is_asked_for_the_whole(routes, router):
@@ -166,7 +169,7 @@ def test_an_unknown_framework_has_names_made_of_paths():
     """Unless that is not wanted."""
     assert ask(Routes(), "/users/4711") == "/users/{id}"
     assert ask(Routes(derive=False), "/users/4711") is None
-    assert ask(Routes(lambda: [print]), "/users/4711", status=404) == "/users/{id}"
+    assert ask(Routes(lambda: [Served(print)]), "/users/4711", status=404) == "/users/{id}"
 
 
 def test_its_repr_says_what_it_knows(routes):

@@ -54,7 +54,7 @@ def test_a_framework_that_is_not_as_expected_costs_its_exceptions_and_a_mark(mon
     recorder = FakeRecorder()
     swallowed.served(print, recorder)
     assert recorder.marks == ["unseen"]
-    assert recorder.applications == [print]
+    assert recorder.applications == [frameworks.Served(print)]
 
 
 def test_what_cannot_be_read_out_of_a_scope_is_no_route(monkeypatch):

@@ -23,6 +23,7 @@ GUNICORN = [  # worker, application, the route of /users/42
     ("gthread", "falcon_app:app", "/users/{number:int}"),
     ("gevent", "flask_app:app", ANGLES),
     ("gevent", "bottle_app:app", "/users/<number:int>"),
+    ("gevent", "django_app:application", ANGLES),
     ("tornado", "django_app:application", ANGLES),
     ("asgi", "fastapi_app:app", BRACES),
     ("asgi", "django_app:asgi_application", ANGLES),
@@ -107,6 +108,18 @@ def test_an_exception_stays_with_its_request(worker):
         for found in server.records(len(paths)):
             expected = found["path"] if found["path"].startswith("/fails") else None
             assert (found.get("exception") or {}).get("message") == expected
+
+
+def test_the_path_a_server_puts_before_all_others_is_in_no_route():
+    """uvicorn's --root-path: behind it an application's mounts and routes are found as without it."""
+    needs("uvicorn", "starlette")
+    serving = ["uvicorn", "--root-path", "/shop", "--factory", "server_tracing.uvicorn:create_app"]
+    with start(serving, env={**PATHS, "SERVER_TRACING_APP": "starlette_app:app"}) as server:
+        server.talk(get("/tenants/t1/orders/a/lines/3"))
+        server.talk(get("/files/a.css"))
+        mounted, files = server.records(2)
+        assert mounted["route"] == "/tenants/{tenant}/orders/{name}/lines/{line}"
+        assert files["route"] == "/files/{path}"
 
 
 def test_a_worker_that_serves_an_unknown_framework_makes_names_of_paths():

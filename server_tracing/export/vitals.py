@@ -14,6 +14,7 @@ import psutil
 from server_tracing.record import Vitals
 
 UNKNOWN = -1
+SHORTEST = 1_000_000_000  # ns of which a percentage of processor time says anything
 FIRST_FILES = 64  # listening sockets are opened early, or inherited: they have low numbers
 _UNACKED = struct.Struct("24xI")  # tcpi_unacked in struct tcp_info (linux/tcp.h); of a listener, what waits
 
@@ -28,20 +29,22 @@ class Gauge:
         self._clock = clock
         self._process.cpu_percent()  # percentages are of the time since the call before
         psutil.cpu_percent()
+        self._asked = clock()
 
     def read(self, in_flight: int, served: int) -> Vitals:
         """The vitals now; UNKNOWN where the system does not tell."""
-        process = self._process
+        process, stamp = self._process, self._clock()
+        long_enough, self._asked = stamp - self._asked >= SHORTEST, stamp
         return Vitals(
-            stamp=self._clock(),
+            stamp=stamp,
             rss=_told(lambda: process.memory_info().rss),
-            cpu=_told(process.cpu_percent),
+            cpu=_told(process.cpu_percent) if long_enough else UNKNOWN,
             threads=_told(process.num_threads),
             files=_told(process.num_fds),
             in_flight=in_flight,
             served=served,
             accept_queue=accept_queue(),
-            machine_cpu=_told(psutil.cpu_percent),
+            machine_cpu=_told(psutil.cpu_percent) if long_enough else UNKNOWN,
             available=_told(lambda: psutil.virtual_memory().available),
         )
 

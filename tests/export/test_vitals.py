@@ -17,12 +17,22 @@ from server_tracing.record import Vitals as Reading
 
 def test_a_process_knows_how_it_is():
     """Memory, processor, threads and files of this very process."""
-    vitals = Gauge(clock=lambda: 7).read(3, 4)
+    stamps = iter((5, 7))
+    vitals = Gauge(clock=stamps.__next__).read(3, 4)
     assert (vitals.stamp, vitals.in_flight, vitals.served) == (7, 3, 4)
     assert vitals.rss > 1 << 20
     assert vitals.threads >= 1
     assert vitals.files >= 3
     assert vitals.available > 0
+
+
+def test_a_moment_has_no_percentage():
+    """The first vitals are read at once; of two microseconds, a share of the processor says nothing."""
+    stamps = iter((0, 2000, 15 * 10**9))
+    gauge = Gauge(clock=stamps.__next__)
+    first, second = gauge.read(0, 0), gauge.read(0, 0)
+    assert (first.cpu, first.machine_cpu) == (UNKNOWN, UNKNOWN)
+    assert min(second.cpu, second.machine_cpu) >= 0
 
 
 def test_what_the_system_does_not_tell_is_unknown():

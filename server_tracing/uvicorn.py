@@ -60,7 +60,7 @@ def load_app() -> Any:
         app = import_from_string(os.environ[APP])
     except ImportFromStringError as error:
         give_up(f"Error loading ASGI app. {error}")
-    is_factory = switch(os.environ.get(FACTORY) or False)
+    is_factory = app_is_factory()
     try:
         app = app()
     except TypeError:  # uvicorn tries it, too
@@ -70,6 +70,14 @@ def load_app() -> Any:
         if not is_factory:
             log.warning("ASGI app factory detected. Using it, but please consider setting %s=1.", FACTORY)
     return app
+
+
+def app_is_factory() -> bool:
+    """Whether SERVER_TRACING_APP is said to name a factory."""
+    try:
+        return switch(os.environ.get(FACTORY) or False)
+    except ValueError:
+        give_up(f"{FACTORY} is {os.environ[FACTORY]!r}, which is neither 1 nor 0")
 
 
 def open_door(app: str | None = None) -> bool:

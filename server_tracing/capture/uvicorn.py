@@ -81,7 +81,8 @@ def follow(start: Start, stop: Stop) -> None:
     from uvicorn.lifespan.on import LifespanOn
     from uvicorn.server import Server
 
-    _following = Following(start, stop)
+    if _following is None or not _following.serving:  # else another server of this process is at it already
+        _following = Following(start, stop)
     surround(LifespanOn, "__init__", then(begin_server))
     surround(LifespanOff, "__init__", then(begin_server))
     surround(Server, "shutdown", until_end)

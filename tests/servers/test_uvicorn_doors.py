@@ -186,6 +186,41 @@ def test_the_peer_and_the_client_behind_it_are_told_apart() -> None:
         assert client.record()["client_ip"] == "127.0.0.1"
 
 
+TWO_SERVERS = """
+import asyncio, sys, uvicorn, server_tracing.uvicorn as door
+from urllib.request import urlopen
+
+def server():
+    config = uvicorn.Config("server_tracing.uvicorn:create_app", factory=True, port=0, log_level="warning")
+    return uvicorn.Server(config)
+
+async def get(server):
+    url = "http://127.0.0.1:%d/hello" % server.servers[0].sockets[0].getsockname()[1]
+    return await asyncio.to_thread(lambda: urlopen(url).read())
+
+async def main():
+    for _ in range(2):
+        servers = [server(), server()]
+        tasks = [asyncio.create_task(one.serve()) for one in servers]
+        while not all(one.started for one in servers):
+            await asyncio.sleep(0.01)
+        for one, task in zip(servers, tasks):
+            await get(one)
+            one.should_exit = True
+            await task
+
+asyncio.run(main())
+"""
+
+
+def test_servers_of_one_process_are_recorded_together(tmp_path: Path) -> None:
+    """As long as one of them serves; and again, when servers are started once more."""
+    variables = {"SERVER_TRACING_APP": APP, "SERVER_TRACING_DIR": str(tmp_path / "state")}
+    subprocess.run([PYTHON, "-c", TWO_SERVERS], env=environment(variables), check=True, timeout=60)
+    assert [record["outcome"] for record in records(tmp_path / "state")] == ["ok"] * 4
+    assert events(tmp_path / "state").count("boot") == 2
+
+
 def run(*options: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """uvicorn, where it does not get as far as serving."""
     argv = [PYTHON, "-m", "uvicorn", "--port", "0", *options]
@@ -208,6 +243,14 @@ def test_an_application_that_is_not_there_is_told_in_uvicorns_words(app: str) ->
     assert ended.returncode == bare.returncode
     assert bare.stderr.splitlines()[-1].removeprefix("ERROR:").strip() in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_variable_of_the_door_that_is_wrong_stops_the_start() -> None:
+    """With one sentence, too."""
+    env = {"SERVER_TRACING_APP": APP, "SERVER_TRACING_APP_FACTORY": "perhaps"}
+    ended = run("--factory", "server_tracing.uvicorn:create_app", env=env)
+    assert ended.returncode != 0
+    assert ended.stderr.strip() == "SERVER_TRACING_APP_FACTORY is 'perhaps', which is neither 1 nor 0"
 
 
 def test_a_wrong_setting_stops_the_start() -> None:

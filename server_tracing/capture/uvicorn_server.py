@@ -33,9 +33,7 @@ class UvicornServer(Server):
         # Cycles with bytes in a buffer: how to end the record (None: their application still runs), or LOST.
         self._buffered: dict[Any, Any] = {}
         self._paused: dict[Any, list[Any]] = {}  # protocol -> its cycles among those
-        self._closing: dict[
-            Any, Sent
-        ] = {}  # cycle after which the connection closes -> how to end its record
+        self._closing: dict[Any, Sent] = {}  # cycle that its connection closes after -> how to end its record
         self._gone: WeakSet[Any] = WeakSet()  # closed transports: applications may go on in the background
 
     def connection(self, send: Send) -> Any:

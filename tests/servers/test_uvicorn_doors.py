@@ -13,6 +13,7 @@ from harness import (
     environment,
     events,
     get,
+    read_all,
     records,
     start,
     talk,
@@ -37,6 +38,17 @@ def test_every_worker_process_records(door: str) -> None:
         server.stop()
         assert len(records(server.state_dir)) == 12
         assert events(server.state_dir).count("boot") == 2
+
+
+def test_a_killed_worker_leaves_its_request_to_another() -> None:
+    """What it had answered is there, what it was at is killed."""
+    with serve("--workers", "2") as server:
+        client = Client(server)
+        client.get("/hello")
+        with client.send("GET", "/die") as connection:
+            assert read_all(connection) == b""
+        assert client.record()["outcome"] == "killed"
+        assert client.record(client.asked[0])["outcome"] == "ok"
 
 
 @pytest.mark.parametrize("door", DOORS)

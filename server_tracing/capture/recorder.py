@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -207,11 +208,16 @@ class Recorder:
         status: int,
         reason: str,
     ) -> None:
-        """The server refused a request before any application saw it."""
-        slot = self.begin_text(method, target, version, scheme, client, port, headers)
-        if slot is not None:
-            slot.first_byte = self.clock()
-        self.end(slot, Outcome.REJECTED, status, reason=reason)
+        """The server refused a request before any application saw it. It may do so while it serves another
+        one, whose context is to stay its own."""
+
+        def refuse() -> None:
+            slot = self.begin_text(method, target, version, scheme, client, port, headers)
+            if slot is not None:
+                slot.first_byte = self.clock()
+            self.end(slot, Outcome.REJECTED, status, reason=reason)
+
+        copy_context().run(refuse)
 
     def mark(self, what: str, detail: str = "", fault: Fault | None = None) -> None:
         """Something happened to the worker itself."""

@@ -29,9 +29,10 @@ def consider(make_host: Callable[[], Host]) -> None:
 
 def open_room(make_host: Callable[[], Host]) -> None:
     """Follow requests from now on."""
-    from server_tracing.inside import here
+    from server_tracing.inside import greenlets, here
 
     here.attach(make_host())
+    greenlets.follow()
     if provider() is not None:
         from server_tracing.inside import otel
 

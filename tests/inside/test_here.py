@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from inside_kit import Lab, counted
 
 import server_tracing
 from server_tracing import current, in_context
-from server_tracing.inside import here
+from server_tracing.inside import greenlets, here
 from server_tracing.inside.opening import wanted
 
 
@@ -80,6 +81,86 @@ class TestFollowing:
         lab.end(first)
         assert current().number == second.number
         lab.end(second)
+
+    def test_a_refusal_in_the_middle_of_it_leaves_it_in_hand(self):
+        """HTTP/2 refuses a stream while it serves another."""
+        lab = Lab()
+        with lab.request() as slot:
+            lab.recorder.rejected("GET", "/", "2", "https", "192.0.2.7", 5, [], 503, "too many")
+            assert current().number == slot.number
+
+
+class TestGreenlets:
+    """gevent gives each an empty context."""
+
+    @pytest.fixture
+    def gevent(self):
+        gevent = pytest.importorskip("gevent")
+        greenlets.follow()
+        return gevent
+
+    def test_a_greenlet_is_part_of_the_request_it_was_spawned_in(self, gevent):
+        """And so are those it spawns; while others serve others, and after its request has ended."""
+        lab = Lab()
+
+        def child():
+            gevent.sleep(0)
+            return current().number
+
+        def serve():
+            for _ in range(2):  # on a connection that is kept
+                with lab.request() as slot:
+                    gevent.sleep(0)
+                    grandchild = gevent.spawn(lambda: gevent.spawn(child).get())
+                    late = gevent.spawn_later(0.01, child)
+                    seen = {current().number, grandchild.get()}
+            return seen == {slot.number} and late.get() == slot.number and not current()
+
+        served = [gevent.spawn(serve) for _ in range(50)]
+        assert all(greenlet.get() for greenlet in served)
+
+    def test_a_greenlet_spawned_elsewhere_is_of_no_request(self, gevent):
+        """Its context is not touched."""
+        assert not gevent.spawn(current).get()
+
+    def test_nothing_else_of_the_context_is_handed_on(self, gevent):
+        """That would change what the application sees."""
+        other = contextvars.ContextVar("other", default="empty")
+        lab = Lab()
+        with lab.request():
+            other.set("set")
+            assert gevent.spawn(other.get).get() == "empty"
+
+    def test_a_thread_is_no_greenlet_of_the_request(self, gevent):
+        """It may be one of a pool, which serves others next."""
+        ran = subprocess.run([sys.executable, "-c", PATCHED], capture_output=True, text=True, check=False)
+        assert (ran.stdout, ran.stderr) == ("[False, False, True, True]\n", "")
+
+
+PATCHED = f"""
+from gevent import monkey
+monkey.patch_all()
+import sys
+sys.path[:0] = {[path for path in sys.path if path]!r}
+import gevent
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+from inside_kit import Lab
+from server_tracing import current, in_context
+from server_tracing.inside import greenlets
+greenlets.follow()
+lab, seen = Lab(), []
+def look():
+    seen.append(bool(current()))
+with lab.request(), ThreadPoolExecutor(1) as pool:
+    thread = Thread(target=look)
+    thread.start()
+    thread.join()
+    pool.submit(look).result()
+    pool.submit(in_context(look)).result()
+    gevent.spawn(look).join()
+print(seen)
+"""
 
 
 class TestTasks:

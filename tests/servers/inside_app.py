@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -96,6 +97,8 @@ def visit_in_threads(visit: Visit) -> None:
         visit.look()
         thread = threading.Thread(target=tracing().in_context(in_a_thread), args=(visit,))
         thread.start()
+        if "gevent" in sys.modules:
+            sys.modules["gevent"].spawn(visit.look).join()
         with span(f"inner {visit.name}", "client"):
             time.sleep(dawdle())
             visit.look()

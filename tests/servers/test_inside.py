@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
-from harness import PYTHON, Server, get, start
+from harness import BIND, PYTHON, REPOSITORY, Server, body_of, get, start
 
 VISITS, CLIENTS = 200, 16
 DOOR = ["-c", "python:server_tracing.gunicorn", "--keep-alive", "30"]
@@ -175,3 +175,37 @@ def test_opentelemetrys_spans_join_the_request(kind, lazy):
         assert set(spans) == {f"outer {name}", f"inner {name}"}
         assert spans[f"outer {name}"]["parent_id"] == record["span_id"]
         assert spans[f"inner {name}"]["parent_id"] == spans[f"outer {name}"]["span_id"]
+
+
+UNINTERESTED = """
+import contextvars, sys
+
+def seen():
+    variables = [variable.name for variable in contextvars.copy_context()]
+    return repr(("server_tracing" in variables, "server_tracing.inside.here" in sys.modules)).encode()
+
+def wsgi(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [seen()]
+
+async def asgi(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": seen()})
+"""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SERVERS if not kind.startswith("any")])
+@pytest.mark.parametrize("door", ["door", "run"])
+def test_who_does_not_ask_pays_for_nothing(kind, door):
+    """No variable in the context of a request, and the room is not even imported."""
+    if not installed(kind):
+        pytest.skip(f"{kind} is not installed")
+    argv = [word.replace("inside_app", "uninterested") for word in command(kind)]
+    if door == "run":
+        argv = [word for word in argv if word not in DOOR]
+        argv = ["uvicorn", "--lifespan", "off", "uninterested:asgi"] if kind == "uvicorn" else argv
+        argv = ["server_tracing.cli", "run", PYTHON, "-m", *argv, *BIND[argv[0]]]
+    env = {"SERVER_TRACING_APP": "uninterested:asgi", "PYTHONPATH": f"{REPOSITORY}:{{root}}"}
+    with start(argv, env, files={"uninterested.py": UNINTERESTED}) as server:
+        assert body_of(server.talk(get("/"))) == b"(False, False)"
+        assert len(server.records(1)) == 1

@@ -3,6 +3,9 @@
 A frame is written in the request by plain tuples (fast) and read back into the structs below (typed, so
 that nothing a journal holds can surprise the reader). The order of a struct's fields *is* the format:
 a new field goes to the end, with a default; anything else is a new `SCHEMA`.
+
+Nothing here can be part of a cycle, so the garbage collector is not told of it (`gc=False`): thousands of
+records a second would otherwise make it run, in the application's threads as well.
 """
 
 from __future__ import annotations
@@ -86,7 +89,7 @@ class Frame(Struct, array_like=True, gc=False):
     function: str
 
 
-class Fault(Struct, array_like=True):
+class Fault(Struct, array_like=True, gc=False):
     """An exception; `cause` is the one it was raised from, `explicit` when by `raise ... from`."""
 
     type: str
@@ -97,7 +100,7 @@ class Fault(Struct, array_like=True):
     skipped: int = 0  # frames left out of a very deep stack
 
 
-class End(Struct, array_like=True):
+class End(Struct, array_like=True, gc=False):
     """What became of a request."""
 
     number: int
@@ -117,7 +120,7 @@ class End(Struct, array_like=True):
     event_stream: bool = False
 
 
-class Span(Struct, array_like=True):
+class Span(Struct, array_like=True, gc=False):
     """A piece of a request's work, as the application or a library told it; `stop` 0 while it runs."""
 
     number: int
@@ -132,7 +135,7 @@ class Span(Struct, array_like=True):
     fault: Fault | None = None
 
 
-class Note(Struct, array_like=True):
+class Note(Struct, array_like=True, gc=False):
     """Something the application said of its request: `what` is annotation, metadata, user, name or route."""
 
     number: int
@@ -142,7 +145,7 @@ class Note(Struct, array_like=True):
     namespace: str = ""
 
 
-class Stack(Struct, array_like=True):
+class Stack(Struct, array_like=True, gc=False):
     """Where a request was when it had been running for too long."""
 
     number: int
@@ -165,7 +168,7 @@ class Vitals(Struct, array_like=True, gc=False):
     available: int = -1  # bytes of memory left on the machine
 
 
-class Mark(Struct, array_like=True):
+class Mark(Struct, array_like=True, gc=False):
     """Something that happened to the worker itself: boot, lifespan start-up or shut-down, an exit."""
 
     stamp: int
@@ -195,7 +198,7 @@ class Origin(Struct, kw_only=True, frozen=True):
 # ---------------------------------------------------------------- finished records
 
 
-class ExceptionInfo(Struct, omit_defaults=True):
+class ExceptionInfo(Struct, omit_defaults=True, gc=False):
     """An exception as shown: `stack` is text, innermost call last; `cause` what it was raised from."""
 
     type: str
@@ -205,7 +208,7 @@ class ExceptionInfo(Struct, omit_defaults=True):
     frames: list[Frame] = []
 
 
-class FinishedSpan(Struct, omit_defaults=True, kw_only=True):
+class FinishedSpan(Struct, omit_defaults=True, kw_only=True, gc=False):
     """A span of a finished request; without `duration_ms` it had not ended."""
 
     span_id: str
@@ -219,7 +222,7 @@ class FinishedSpan(Struct, omit_defaults=True, kw_only=True):
     exception: ExceptionInfo | None = None
 
 
-class WorkerVitals(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="vitals"):
+class WorkerVitals(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="vitals", gc=False):
     """A worker's vitals at one time."""
 
     time: datetime
@@ -238,7 +241,7 @@ class WorkerVitals(Struct, omit_defaults=True, kw_only=True, tag_field="record",
     available_bytes: int | None = None
 
 
-class Event(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="event"):
+class Event(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="event", gc=False):
     """Something that happened to a worker."""
 
     time: datetime
@@ -250,7 +253,7 @@ class Event(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="e
     exception: ExceptionInfo | None = None
 
 
-class Request(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="request"):
+class Request(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="request", gc=False):
     """One request the server saw, complete. Absent means unknown; the README explains each field."""
 
     trace_id: str  # 32 hex digits

@@ -30,6 +30,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+INT64_DIGITS = 19
 INTERNAL_ERROR = 500  # what servers answer in the place of an application that raised
 
 
@@ -43,6 +44,7 @@ def wrap(app: Application, recorder: Recorder, all_or_nothing: bool = False) -> 
         slot = begin(recorder, environ)
         if slot is None:
             return app(environ, start_response)
+        slot.received = declared_length(environ)
         bodiless = environ["REQUEST_METHOD"] == "HEAD"
         passing = Passing(recorder, slot, start_response, environ, left, bodiless, all_or_nothing)
         try:
@@ -87,6 +89,13 @@ def headers(environ: Environ) -> list[tuple[str, str]]:
     found = [(key[5:].replace("_", "-"), value) for key, value in environ.items() if key[:5] == "HTTP_"]
     length = environ.get("CONTENT_LENGTH")
     return [*found, ("CONTENT-LENGTH", length)] if length else found
+
+
+def declared_length(environ: Environ) -> int:
+    """Bytes of the request's body, as its client declared them; -1 where it did not."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    sensible = isinstance(length, str) and length.isdecimal() and len(length) < INT64_DIGITS
+    return int(length) if sensible else -1
 
 
 class Passing:
@@ -177,7 +186,7 @@ class Passing:
         if self.all_or_nothing:
             status = sent = slot.first_byte = 0
         fault = application_fault(error)
-        self.recorder.end(slot, Outcome.ERROR, status, sent, route=self.route(), fault=fault)
+        self.recorder.end(slot, Outcome.ERROR, status, sent, slot.received, route=self.route(), fault=fault)
 
     def end(self, outcome: Outcome, sent: int) -> None:
         """The server has got all it wanted."""
@@ -185,10 +194,12 @@ class Passing:
         slot.first_byte = slot.first_byte or self.recorder.clock()
         fault = noted(self.environ) if slot.status >= 500 else None
         if fault is None:
-            self.recorder.end(slot, outcome, slot.status, sent, route=self.route())
+            self.recorder.end(slot, outcome, slot.status, sent, slot.received, route=self.route())
         else:
             outcome = Outcome.ERROR if outcome == Outcome.OK else outcome
-            self.recorder.end(slot, outcome, slot.status, sent, route=self.route(), fault=fault)
+            self.recorder.end(
+                slot, outcome, slot.status, sent, slot.received, route=self.route(), fault=fault
+            )
 
     def route(self) -> str:
         """The route, where the framework left it."""

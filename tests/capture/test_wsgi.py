@@ -288,3 +288,19 @@ def test_an_odd_environment_costs_a_record_and_nothing_else() -> None:
     server = Server(REMOTE_PORT="not a number")
     assert server.serve(wrap(hello, recorder)).got == [b"hello", b" ", b"world"]
     assert not recorder.ended
+
+
+@pytest.mark.parametrize(
+    ("declared", "received"), [("12", 12), ("0", 0), ("", -1), ("many", -1), ("9" * 30, -1)]
+)
+def test_a_declared_length_of_the_request_is_its_bytes(declared: str, received: int) -> None:
+    """However it ends; without a usable one nothing is said."""
+
+    def failing(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        raise ValueError("boom")
+
+    assert served(hello, CONTENT_LENGTH=declared)[1].received == received
+    recorder = FakeRecorder()
+    with pytest.raises(ValueError, match="boom"):
+        Server(CONTENT_LENGTH=declared).serve(wrap(failing, recorder))
+    assert recorder.only().received == received

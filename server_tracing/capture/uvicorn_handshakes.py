@@ -38,18 +38,22 @@ def watch_handshakes(recorder_in_use: Callable[[], Recorder | None]) -> None:
     def handle_connect(protocol: Any, event: Any) -> None:
         if protocol.response.status_code != SWITCHING:
             why = getattr(protocol.conn, "handshake_exc", None)
-            refused(protocol, request(event.path, event.headers), protocol.response.status_code, why)
+            refused(protocol, request(event), protocol.response.status_code, why)
 
     def write_http_response(protocol: Any, status: Any, headers: Any, body: Any = None) -> None:
         if not called(protocol):
-            asked = request(protocol.path, protocol.request_headers)
-            refused(protocol, asked, int(status), sys.exc_info()[1])
+            refused(protocol, read(protocol.server_tracing_head), int(status), sys.exc_info()[1])
+
+    def keep_head(protocol: Any, data: bytes) -> None:
+        if not hasattr(protocol, "server_tracing_head"):  # uvicorn hands a head over in one piece
+            protocol.server_tracing_head = data
 
     def data_received(protocol: Any, data: bytes) -> None:
         if not called(protocol) and protocol.transport.is_closing():
-            refused(protocol, read(data), BAD_REQUEST, None)
+            refused(protocol, read(data), answered_by_wsproto(data), None)
 
     surround(loaded(WEBSOCKETS_SANSIO), "handle_connect", then(handle_connect))
+    surround(loaded(WEBSOCKETS), "data_received", then(keep_head))
     surround(loaded(WEBSOCKETS), "write_http_response", then(write_http_response))
     surround(loaded(WSPROTO), "data_received", then(data_received))
 
@@ -59,6 +63,17 @@ def called(protocol: Any) -> bool:
     return getattr(protocol, "scope", None) is not None
 
 
-def request(target: str, headers: Any) -> Known:
-    """A handshake, of which the library knows all there is."""
-    return Known("GET", target, "1.1", tuple((name.upper(), value) for name, value in headers.raw_items()))
+def request(event: Any) -> Known:
+    """A handshake, of which the library knows all there is; an old one takes nothing but GET."""
+    headers = tuple((name.upper(), value) for name, value in event.headers.raw_items())
+    return Known(getattr(event, "method", "GET"), event.path, "1.1", headers)
+
+
+def answered_by_wsproto(head: bytes) -> int:
+    """The status wsproto turned this handshake down with: it told only uvicorn, so it is asked once more."""
+    wsproto = sys.modules["wsproto"]
+    try:
+        wsproto.WSConnection(connection_type=wsproto.ConnectionType.SERVER).receive_data(head)
+    except Exception as refusal:  # noqa: BLE001 - of any kind; it has the answer as a hint
+        return int(getattr(getattr(refusal, "event_hint", None), "status_code", BAD_REQUEST))
+    return BAD_REQUEST

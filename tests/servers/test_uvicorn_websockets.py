@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness import connect, records, wait_until
+from harness import connect, read_all, records, status_of, wait_until
 from uvicorn_support import Client, serve, uvicorn
 from websocket_client import KEY, WebSocket
 
@@ -128,6 +128,19 @@ def test_an_invalid_handshake_is_refused_and_recorded(client: Client, dial: Dial
     assert (record["outcome"], record["status"]) == ("rejected", socket.status)
     assert (record["path"], record["scheme"]) == ("/echo", "ws")
     assert 400 <= socket.status < 500
+
+
+@pytest.mark.parametrize(("method", "version"), [("POST", "13"), ("GET", "8")])
+def test_a_refused_handshake_is_recorded_as_it_was_asked_and_answered(
+    client: Client, method: str, version: str
+) -> None:
+    """Its own method, and the status of the library that turned it down."""
+    asking = ("Connection: Upgrade", "Upgrade: websocket", KEY[0], f"Sec-WebSocket-Version: {version}")
+    with client.send(method, "/echo", *asking, close=False) as connection:
+        status = status_of(read_all(connection))
+    record = client.record()
+    assert (record["outcome"], record["status"], record["method"]) == ("rejected", status, method)
+    assert (record["path"], record["scheme"]) == ("/echo", "ws")
 
 
 def test_a_running_conversation_is_seen_when_the_server_stops(client: Client, dial: Dial) -> None:

@@ -67,6 +67,7 @@ class Journal:
         self._salt = salt
         self._ring: Ring | None = None  # in the process that writes
         self._tail = 0
+        self._lost = 0  # as it was when the map was closed
         self._sequence = 0
         self._checkpoint = Checkpoint()
 
@@ -130,7 +131,7 @@ class Journal:
     @property
     def lost(self) -> int:
         """Requests let go because the ring was full."""
-        return self._word(LOST)
+        return self._lost if self._map.closed else self._word(LOST)
 
     @property
     def aborted(self) -> str:
@@ -234,11 +235,20 @@ class Journal:
     def close(self) -> None:
         """Let go of the map; the file stays."""
         self.disown()
+        self._lost = self.lost
         self._words.release()
         self._map.close()
 
     def __repr__(self) -> str:
-        state = "live" if self.live else "read-only" if self.read_only else "adopted"
+        state = (
+            "closed"
+            if self._map.closed
+            else "live"
+            if self.live
+            else "read-only"
+            if self.read_only
+            else "adopted"
+        )
         return (
             f"<Journal {self.origin.id} pid {self.origin.pid} · {state} · {max(self.used, 0)} of {self.size}"
             f" bytes used · {self.lost} lost>"

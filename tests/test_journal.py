@@ -276,3 +276,12 @@ def test_its_repr_tells_what_an_operator_asks() -> None:
     journal = journal_in_memory()
     begin(journal)
     assert repr(journal) == f"<Journal {'a' * 16} pid 4711 · live · 16 of 65536 bytes used · 0 lost>"
+
+
+def test_it_can_still_be_asked_when_it_is_closed() -> None:
+    """A recorder that outlives its journal must not fail over a repr."""
+    journal = journal_in_memory()
+    while begin(journal, b"x" * 500):
+        pass
+    journal.close()
+    assert (journal.lost, "closed" in repr(journal)) == (1, True)

@@ -188,6 +188,7 @@ class Exchange(Struct):
 
     def finish(self) -> None:
         """The application returned."""
+        self.check_begun()
         if self.slot.stop:
             if self.server.is_sent(self.connection):
                 self.end(Outcome.OK)
@@ -204,7 +205,10 @@ class Exchange(Struct):
         """The application raised, or was cancelled."""
         slot, fault = self.slot, application_fault(error)
         cancelled = isinstance(error, CANCELLATIONS)
-        if slot.stop and cancelled:
+        self.check_begun()
+        if slot.stop and self.server.is_lost(self.connection):
+            self.server.when_sent(self.connection, self.sent)
+        elif slot.stop and cancelled:
             self.end(Outcome.OK, reason=CANCELLED_AFTER)
         elif not slot.stop and self.left():
             self.broken_off(fault=fault)
@@ -215,14 +219,20 @@ class Exchange(Struct):
         else:
             self.unanswered(500, fault=fault)
 
+    def check_begun(self) -> None:
+        """A head that the server turned down never went out, nor did anything after it."""
+        slot = self.slot
+        if slot.status and not self.server.is_begun(self.connection) and not self.left():
+            slot.status = slot.sent = slot.stop = slot.first_byte = 0
+
     def left(self) -> bool:
         """Whether nobody is there any more for what is still to come."""
         return self.connection.disconnected or self.server.broken(self.connection)
 
-    def sent(self, lost: bool, late: bool) -> None:
-        """The last byte is out, or never will be; if that is news, the duration ends now."""
+    def sent(self, lost: bool, late: bool, at: int = 0) -> None:
+        """The last byte is out, or never will be; if that is news, the duration ends then (0: now)."""
         if late:
-            self.slot.stop = 0
+            self.slot.stop = at and max(at, self.slot.stop)
         self.end(Outcome.DISCONNECTED if lost else Outcome.OK)
 
     def broken_off(self, **details: Any) -> None:

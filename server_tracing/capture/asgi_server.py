@@ -21,7 +21,7 @@ Message = Any  # a dict by the specification; what it really is, is for the serv
 Scope = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Sent = Callable[[bool, bool], None]
+Sent = Callable[..., None]
 App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
@@ -41,6 +41,9 @@ class Server:
     cancelled_status = 0  # what it answers when the application was cancelled before its response
     dropped_code = -1  # what a WebSocket's client sees when the application raises
 
+    denies = True  # a WebSocket with a response of the application's, also if its scope says nothing of it
+    unshaken_status = 500  # what a WebSocket's client gets when the application just returns
+
     root_path = ""  # that it puts before every path
     left: Left | None = None  # reads the route that a framework in use leaves in the scope
 
@@ -57,8 +60,17 @@ class Server:
         return True
 
     def when_sent(self, connection: Any, end: Sent) -> None:
-        """Call `end(lost, late)` when it has, or cannot any more; `late`: that took until now."""
+        """Call `end(lost, late, at)` when it has, or cannot any more; `late`: that took until `at` on the
+        monotonic clock (0: now)."""
         end(False, False)
+
+    def is_lost(self, connection: Any) -> bool:
+        """Whether a response the application has completed never left this process."""
+        return False
+
+    def is_begun(self, connection: Any) -> bool:
+        """Whether the server took the head of a response that the application gave it."""
+        return True
 
     def forget(self, connection: Any) -> None:
         """The record is written: this connection is no longer of interest."""

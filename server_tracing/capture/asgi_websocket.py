@@ -91,9 +91,11 @@ class Conversation(Struct):
         if kind == "websocket.accept":
             self.answered(SWITCHING)
         elif kind == "websocket.http.response.start":
-            self.answered(int(message["status"]))
+            if self.can_deny():
+                self.answered(int(message["status"]))
         elif kind == "websocket.http.response.body":
-            self.slot.sent += len(message.get("body", b""))
+            if self.can_deny():
+                self.slot.sent += len(message.get("body", b""))
         elif kind == "websocket.close":
             code = message.get("code") or NORMAL
             if code in FAILURES:
@@ -102,6 +104,10 @@ class Conversation(Struct):
                 self.closed(code)
             else:
                 self.answered(FORBIDDEN)
+
+    def can_deny(self) -> bool:
+        """Whether the server lets an application refuse a handshake with a response of its own."""
+        return self.server.denies or "websocket.http.response" in (self.scope.get("extensions") or ())
 
     def answered(self, status: int) -> None:
         if not self.slot.status:
@@ -134,7 +140,7 @@ class Conversation(Struct):
         if self.left_before_handshake() or code == ABNORMAL:
             self.end(Outcome.DISCONNECTED, code)
         elif not status:
-            self.unanswered(500, reason=NO_HANDSHAKE)
+            self.unanswered(self.server.unshaken_status, reason=NO_HANDSHAKE)
         elif status == SWITCHING and code < 0:
             self.end(Outcome.OK, code, reason=NO_CLOSE)  # some servers then close, others wait for the client
         else:

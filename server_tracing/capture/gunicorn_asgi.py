@@ -10,13 +10,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from time import monotonic_ns
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.asgi import wrap
-from server_tracing.capture.asgi_server import Connection, Send, Server
+from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.gunicorn_outcome import words
 from server_tracing.capture.gunicorn_refusals import Known, split_line
+from server_tracing.capture.uvicorn_patch import surround, then
 
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
@@ -33,6 +35,7 @@ def attach_asgi(worker: Any, recorder: Recorder) -> None:
 
     worker.asgi = wrap(worker.asgi, recorder, GunicornServer())
     watch_refusals(protocol.ASGIProtocol, recorder)
+    watch_buffers(protocol.ASGIProtocol)
     watch_refused_streams(worker.cfg, recorder)
 
 
@@ -41,6 +44,8 @@ class GunicornServer(Server):
 
     error_bytes = 0  # its access log counts none for its own 500
     dropped_code = INTERNAL_ERROR
+    denies = False
+    unshaken_status = 403
 
     def connection(self, send: Send) -> Any:
         """gunicorn's `send` encloses the protocol of its connection; with HTTP/2 also its stream, with a
@@ -48,7 +53,24 @@ class GunicornServer(Server):
         protocol = enclosed(send, "self")
         if protocol is None:
             return Connection()
-        return enclosed(send, "stream") or Http1Connection(protocol)
+        return enclosed(send, "stream") or Http1Connection(protocol, send)
+
+    def is_sent(self, connection: Any) -> bool:
+        """A buffer that was full once has ended the response later than the application did."""
+        return not getattr(connection, "was_full", False)
+
+    def when_sent(self, connection: Any, end: Sent) -> None:
+        if connection.settled:
+            end(connection.lost, True, connection.settled)
+        else:
+            connection.end = end
+
+    def is_lost(self, connection: Any) -> bool:
+        return bool(getattr(connection, "lost", False))
+
+    def is_begun(self, connection: Any) -> bool:
+        """Not with an invalid header, say."""
+        return not isinstance(connection, Http1Connection) or connection.begun
 
     def refusal(self, connection: Any) -> tuple[int, str] | None:
         """The 400 for a body that turned out malformed while the application was at it."""
@@ -58,10 +80,31 @@ class GunicornServer(Server):
 class Http1Connection:
     """One request's view of its connection."""
 
-    __slots__ = ("_protocol",)
+    __slots__ = ("_protocol", "_send", "end", "lost", "settled", "was_full")
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: Any, send: Send) -> None:
         self._protocol = protocol
+        self._send = send
+        self.was_full = self.lost = False
+        self.settled = 0  # when what was written had left, or was lost
+        self.end: Sent | None = None  # of the record, if the application returned before that
+        protocol.server_tracing_connection = self
+
+    def settle(self, lost: bool) -> None:
+        """The buffer has drained, or its connection broke."""
+        if self.was_full and not self.settled:
+            self.lost, self.settled = lost, monotonic_ns()
+            if self.end is not None:
+                self.end(lost, True, self.settled)
+
+    def fill(self) -> None:
+        """The buffer takes no more for now."""
+        self.was_full, self.settled = True, 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether gunicorn took the head it was given."""
+        return enclosed(self._send, "response_started") is not False
 
     @property
     def disconnected(self) -> bool:
@@ -79,6 +122,18 @@ def enclosed(function: Any, name: str) -> Any:
     """A variable that a function encloses; None where there is no such thing."""
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     return function.__closure__[names.index(name)].cell_contents if name in names else None
+
+
+def watch_buffers(protocol_class: Any) -> None:
+    """Be told when a connection stops, drains and breaks: what the transport holds has not been sent."""
+
+    def current(protocol: Any) -> Http1Connection:
+        found: Http1Connection = protocol.server_tracing_connection  # none yet: nothing to be told
+        return found
+
+    surround(protocol_class, "pause_writing", then(lambda protocol: current(protocol).fill()))
+    surround(protocol_class, "resume_writing", then(lambda protocol: current(protocol).settle(False)))
+    surround(protocol_class, "connection_lost", then(lambda protocol, _: current(protocol).settle(True)))
 
 
 def watch_refusals(protocol_class: Any, recorder: Recorder) -> None:

@@ -111,7 +111,32 @@ async def missing(scope: Message, receive: Receive, send: Send) -> None:
     await answer(send, b"nothing here", 404)
 
 
-ALL = (boom, midstream, stream, forever, events, echo, empty, unchanged, silent, slow, die, pid, missing)
+async def large(scope: Message, receive: Receive, send: Send) -> None:
+    await answer(send, b"x" * 20_000_000)
+
+
+async def split(scope: Message, receive: Receive, send: Send) -> None:
+    headers = [(b"x-name", b"one\r\ntwo: three")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+ALL = (
+    large,
+    split,
+    boom,
+    midstream,
+    stream,
+    forever,
+    events,
+    echo,
+    empty,
+    unchanged,
+    silent,
+    slow,
+    die,
+    pid,
+    missing,
+)
 PAGES = {f"/{page.__name__}": page for page in ALL}
 
 
@@ -132,10 +157,17 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 async def websocket(scope: Message, receive: Receive, send: Send) -> None:
-    """Refuses `/refuse`, closes first on `/bye`, raises on `/boom`, else echoes until the client leaves."""
+    """Refuses `/refuse` and `/deny`, only returns from `/return`.
+
+    Closes first on `/bye`, raises on `/boom`, else echoes until the client leaves."""
     await receive()
     if scope["path"] == "/refuse":
         await send({"type": "websocket.close", "code": 4403})
+        return
+    if scope["path"] == "/deny":
+        await send({"type": "websocket.http.response.start", "status": 418, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"teapot"})
+    if scope["path"] in ("/deny", "/return"):
         return
     await send({"type": "websocket.accept"})
     if scope["path"] == "/boom":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -99,6 +101,44 @@ def test_an_event_stream_is_marked(server: Server) -> None:
     """It counts in no latency."""
     server.talk(get("/events"))
     assert only(server)["event_stream"] is True
+
+
+@pytest.mark.parametrize("path", ["/deny", "/return"])
+def test_a_websocket_without_a_handshake_has_the_status_its_client_got(server: Server, path: str) -> None:
+    """403: gunicorn's own, as it knows no denial responses."""
+    answer = server.talk(upgrade(path, 13))
+    record = only(server)
+    assert status_of(answer) == record["status"] == 403
+
+
+def test_an_invalid_response_header_is_the_500_its_client_got(server: Server) -> None:
+    """The application's 200 never went out."""
+    answer = server.talk(get("/split"))
+    record = only(server)
+    assert status_of(answer) == record["status"] == 500
+    assert record["outcome"] == "error"
+
+
+def test_a_response_lasts_until_a_slow_client_has_taken_it(server: Server) -> None:
+    """What the transport still holds has not been sent."""
+    with connect(server.address) as client:
+        client.sendall(get("/large"))
+        client.recv(1)
+        time.sleep(1)  # the client's slowness
+        read_all(client)
+    record = only(server)
+    assert (record["outcome"], record["response_bytes"]) == ("ok", 20_000_000)
+    assert record["duration_ms"] > 900
+
+
+def test_a_client_that_resets_before_it_has_taken_all_has_disconnected(server: Server) -> None:
+    """Although the application had given everything."""
+    with connect(server.address) as client:
+        client.sendall(get("/large"))
+        client.recv(1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    (record,) = server.records(1)
+    assert (record["outcome"], record["status"]) == ("disconnected", 200)
 
 
 def test_start_up_and_shut_down_are_recorded(server: Server) -> None:

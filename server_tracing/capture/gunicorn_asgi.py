@@ -80,11 +80,11 @@ class GunicornServer(Server):
 class Http1Connection:
     """One request's view of its connection."""
 
-    __slots__ = ("_protocol", "_send", "end", "lost", "settled", "was_full")
+    __slots__ = ("_begun", "_protocol", "end", "lost", "settled", "was_full")
 
     def __init__(self, protocol: Any, send: Send) -> None:
         self._protocol = protocol
-        self._send = send
+        self._begun = cell(send, "response_started")  # not `send`, which keeps a whole request
         self.was_full = self.lost = False
         self.settled = 0  # when what was written had left, or was lost
         self.end: Sent | None = None  # of the record, if the application returned before that
@@ -104,7 +104,7 @@ class Http1Connection:
     @property
     def begun(self) -> bool:
         """Whether gunicorn took the head it was given."""
-        return enclosed(self._send, "response_started") is not False
+        return self._begun is None or self._begun.cell_contents is not False
 
     @property
     def disconnected(self) -> bool:
@@ -120,8 +120,14 @@ class Http1Connection:
 
 def enclosed(function: Any, name: str) -> Any:
     """A variable that a function encloses; None where there is no such thing."""
+    found = cell(function, name)
+    return None if found is None else found.cell_contents
+
+
+def cell(function: Any, name: str) -> Any:
+    """Where a function keeps a variable that it encloses."""
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-    return function.__closure__[names.index(name)].cell_contents if name in names else None
+    return function.__closure__[names.index(name)] if name in names else None
 
 
 def watch_buffers(protocol_class: Any) -> None:

@@ -159,7 +159,8 @@ async def lifespan(receive: Receive, send: Send) -> None:
 async def websocket(scope: Message, receive: Receive, send: Send) -> None:
     """Refuses `/refuse` and `/deny`, only returns from `/return`.
 
-    Closes first on `/bye`, raises on `/boom`, else echoes until the client leaves."""
+    Closes first on `/bye`, raises on `/boom`, else echoes until the client leaves.
+    """
     await receive()
     if scope["path"] == "/refuse":
         await send({"type": "websocket.close", "code": 4403})

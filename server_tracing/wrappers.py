@@ -54,7 +54,23 @@ class _PerProcess:
 
 class _Asgi(_PerProcess):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] == "lifespan":
+            send = _ending(send)
         return await self.of_this_process()(scope, receive, send)
+
+
+def _ending(send: Any) -> Any:
+    """`send`, and what is left is delivered when the application has shut down: uvicorn then ends itself
+    by the signal it got, and no `atexit` runs."""
+
+    async def send_and_stop(message: Any) -> None:
+        if message["type"].startswith("lifespan.shutdown."):
+            started = worker.current()
+            if started is not None and os.getpid() in _started:
+                started.stop()
+        await send(message)
+
+    return send_and_stop
 
 
 class _Wsgi(_PerProcess):

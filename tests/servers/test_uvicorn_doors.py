@@ -113,6 +113,19 @@ def test_an_application_that_is_wrapped_already_is_recorded_once(tmp_path: Path)
         assert client.record()["server"] == "asgi"
 
 
+def test_a_wrapped_application_leaves_nothing_behind_when_its_server_stops(tmp_path: Path) -> None:
+    """Without a door, the end of the lifespan is when everything is delivered."""
+    (tmp_path / "wrapped.py").write_text(
+        "import server_tracing, uvicorn_app\napp = server_tracing.asgi(uvicorn_app.app)\n"
+    )
+    with start(["uvicorn", "--app-dir", str(tmp_path), "wrapped:app"]) as server:
+        client = Client(server)
+        for _ in range(30):
+            client.get("/hello")
+        server.stop()
+        assert len(records(server.state_dir)) == 30
+
+
 def test_what_the_limit_on_concurrency_refuses_is_recorded() -> None:
     """503, and the application never saw it."""
     with serve("--limit-concurrency", "2") as server:

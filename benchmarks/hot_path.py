@@ -19,7 +19,7 @@ from measure import Added, Variant, added, rounds, where
 from server_tracing.capture.recorder import Recorder
 from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal
-from server_tracing.journals import Journals
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 
 PEER_SHARE = 1 / 15  # of what OpenTelemetry's middleware adds in the same run

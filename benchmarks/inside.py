@@ -1,6 +1,6 @@
 """What the application's own view costs the thread of a request; see README.md beside this.
 
-    python benchmarks/inside.py [--quick]
+python benchmarks/inside.py [--quick]
 """
 
 from __future__ import annotations

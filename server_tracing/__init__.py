@@ -2,15 +2,15 @@
 
                         the worker process                              |  any process, later
                                                                         |
-      server -> capture/ -> journal.py -> export/ -> local, X-Ray, ...  |  viewer/   requests, stats, ...
+      server -> capture/ -> journal/   -> export/ -> local, X-Ray, ...  |  viewer/   requests, stats, ...
                    |        crash-proof      |                          |    |
-                inside/     ring in        store.py  <------------------+----+
+                inside/     ring in        store/    <------------------+----+
              what the app   shared memory  SQLite, on disk              |
              says of itself                                             |
 
 Folders are where code runs: `capture/` inside the request (microseconds), `inside/` in the application's
 own code, `export/` in threads of ours (may wait), `viewer/` in a process of its own (reads only). They
-import the modules beside this one, never each other. What travels is `record.py`.
+import what stands beside them, never each other. What travels is `record.py`.
 
 Nothing is imported before it is used: this module costs a server nothing.
 """

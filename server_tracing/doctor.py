@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from server_tracing.config import Config, ConfigError, Loaded, destinations
 from server_tracing.identity import new_id
-from server_tracing.journals import Journals
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin, Request
 from server_tracing.statedir import StateDirError, ensure_private_dir
 from server_tracing.viewer.human import size

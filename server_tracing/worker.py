@@ -18,7 +18,7 @@ from server_tracing.capture.recorder import Recorder
 from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
 from server_tracing.identity import anchor, boot_id, new_id
-from server_tracing.journals import Journals
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 from server_tracing.sampling import Sampler
 
@@ -160,7 +160,7 @@ def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iter
     from server_tracing.capture.faults import fault_from
     from server_tracing.capture.finding import slot_of
     from server_tracing.inside.host import Host
-    from server_tracing.placement import Placement
+    from server_tracing.journal.placement import Placement
 
     origin = recorder.journal.origin
     return Host(

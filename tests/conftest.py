@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server_tracing.journal import open_map
-from server_tracing.journals import _is_locked, _map
+from server_tracing.journal.journals import _is_locked, _map
 
 FOREIGN = (
     "SERVER_TRACING_",

@@ -13,7 +13,7 @@ import pytest
 from believable import event, failed, killed, request, requests
 
 from server_tracing.cli import COMMANDS, main
-from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.store import FILE, Store
 
 NOW = datetime.now(timezone.utc)
@@ -242,7 +242,7 @@ class TestMistakes:
 
     def test_a_fault_of_ours_is_a_sentence_with_a_way_to_see_more(self, run, state, monkeypatch):
         """A traceback only where it is asked for."""
-        monkeypatch.setattr("server_tracing.store_view.View.stats", lambda *_: 1 / 0)
+        monkeypatch.setattr("server_tracing.store.view.View.stats", lambda *_: 1 / 0)
         code, _, errors = run("stats")
         assert code == 1
         assert (

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server_tracing.config import Config, ConfigError, Rate, describe, destinations, load
-from server_tracing.config_sources import DOOR_VARIABLES, variable
-from server_tracing.settings import KEYS, SETTINGS, default, value_of
+from server_tracing.config.settings import KEYS, SETTINGS, default, value_of
+from server_tracing.config.sources import DOOR_VARIABLES, variable
 
 RULES = '{"version": 2, "default": {"fixed_target": 1, "rate": 0.1}, "rules": []}'
 
@@ -557,7 +557,7 @@ def test_another_users_file_is_not_read(read, refused, tmp_path, monkeypatch):
         os.chown(path, 12345, -1)
         owner = "user 12345"
     else:
-        monkeypatch.setattr("server_tracing.config_file.os.geteuid", lambda: 54321)
+        monkeypatch.setattr("server_tracing.config.file.os.geteuid", lambda: 54321)
         owner = "not to user 54321"
     config, _, warnings = read()
     assert config.service == ""

@@ -12,7 +12,7 @@ from server_tracing import doctor
 from server_tracing.cli import main
 from server_tracing.config import destinations, load
 from server_tracing.doctor import FAIL, OK, WARN, examine
-from server_tracing.journals import Journals
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 
 

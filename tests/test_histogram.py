@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from server_tracing.histogram import LAST, Histogram, bucket, middle
+from server_tracing.store.histogram import LAST, Histogram, bucket, middle
 
 
 @pytest.mark.parametrize("duration", [0.0101, 0.5, 1, 9.99, 10, 123.4, 1000, 30_000, 3_600_000])

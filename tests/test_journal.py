@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server_tracing.journal import Journal, JournalError, initialise, open_map, total_size
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.ledger import Checkpoint
+from server_tracing.journal.ring import MAX_FRAME, MINIMAL_END, MINIMAL_ROOM, RING
 from server_tracing.record import Kind, Origin
-from server_tracing.ring import MAX_FRAME, MINIMAL_END, MINIMAL_ROOM, RING
 
 SIZE = 65536
 ORIGIN = Origin(
@@ -168,7 +168,7 @@ def test_threads_do_not_overwrite_each_other(
 ) -> None:
     """Eight threads writing at once lose nothing, also while something traces every line."""
     if locked:
-        monkeypatch.setattr("server_tracing.ring._one_thread_at_a_time", lambda: False)
+        monkeypatch.setattr("server_tracing.journal.ring._one_thread_at_a_time", lambda: False)
     journal = journal_in_memory(1 << 21)
     tracer = lambda *_: tracer  # noqa: E731 - it returns itself
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from server_tracing.filesystems import kind_of
 from server_tracing.identity import new_id
-from server_tracing.journals import Journals
+from server_tracing.journal.filesystems import kind_of
+from server_tracing.journal.journals import Journals
+from server_tracing.journal.ring import MINIMAL_ROOM
 from server_tracing.record import Kind, Origin
-from server_tracing.ring import MINIMAL_ROOM
 
 SIZE = 1 << 20
 

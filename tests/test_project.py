@@ -14,7 +14,7 @@ import pytest
 
 import server_tracing
 from server_tracing.cli import COMMANDS
-from server_tracing.settings import SETTINGS, default
+from server_tracing.config.settings import SETTINGS, default
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from server_tracing.propagation import Context
 from server_tracing.record import Request
 from server_tracing.sampling import Sampler
-from server_tracing.sampling_rules import RulesError
+from server_tracing.sampling.rules import RulesError
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("vectors.json").read_text())
 TEN_A_SECOND = SimpleNamespace(count=10, per_seconds=1)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_tracing.sampling_rules import Rules, RulesError, load
+from server_tracing.sampling.rules import Rules, RulesError, load
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("vectors.json").read_text())
 DEFAULT = {"fixed_target": 1, "rate": 0.05}

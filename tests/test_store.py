@@ -11,9 +11,9 @@ from itertools import islice
 import pytest
 from believable import NOON, after, event, failed, killed, request, requests, trace_id, vitals
 
-from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.store import FOLDED, VITALS_KEPT, Filter, Store, StoreError, View
-from server_tracing.store_minutes import OTHER, PER_MINUTE
+from server_tracing.store.minutes import OTHER, PER_MINUTE
 
 DAY = 86_400.0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_tracing.wildcard import Wildcard
+from server_tracing.naming.wildcard import Wildcard
 
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vectors.json").read_text())["wildcard"]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
+from server_tracing.journal.ring import MAX_FRAME, MINIMAL_ROOM
 from server_tracing.record import Fault, Kind, Outcome
-from server_tracing.ring import MAX_FRAME, MINIMAL_ROOM
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -12,7 +12,7 @@ from server_tracing.export.shape import Shaper
 from server_tracing.export.trail import Trail
 from server_tracing.identity import boot_id
 from server_tracing.journal import Journal
-from server_tracing.journals import Journals, Seen
+from server_tracing.journal.journals import Journals, Seen
 from server_tracing.record import End, Origin, Outcome, Request
 from server_tracing.store import View
 from server_tracing.viewer.health import Worker

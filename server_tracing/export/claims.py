@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from server_tracing.journal import Journal
-from server_tracing.journals import Journals
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.journals import Journals
+from server_tracing.journal.ledger import Checkpoint
 from server_tracing.store import StoreError
 
 from .source import Source

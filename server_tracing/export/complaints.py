@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from server_tracing.journal import Journal
-from server_tracing.ledger import Tally
+from server_tracing.journal.ledger import Tally
 from server_tracing.record import Kind, Mark
 
 QUIET = 30.0  # seconds without a further loss after which it is over

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from server_tracing.journal.ring import MINIMAL_END
 from server_tracing.record import (
     Begin,
     Carried,
@@ -23,7 +24,6 @@ from server_tracing.record import (
     Stack,
     Vitals,
 )
-from server_tracing.ring import MINIMAL_END
 
 from .trail import NOWHERE, Loss, Trail
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from server_tracing.ledger import Tally
+from server_tracing.journal.ledger import Tally
 from server_tracing.record import Record, Request
 
 from .batch import Batch

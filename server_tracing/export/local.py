@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from server_tracing.config import Config
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.ledger import Checkpoint
 from server_tracing.record import Record
 from server_tracing.store import FILE, Store, StoreError
 

@@ -13,7 +13,7 @@ from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
 from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal
-from server_tracing.journals import Journals
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 from server_tracing.sampling import Sampler
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from server_tracing import unpatched
-from server_tracing.journals import Journals
-from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.journal.journals import Journals
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.store import StoreError
 
 from .claims import Claims, close_journal

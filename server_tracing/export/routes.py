@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from server_tracing.frameworks import MOUNTED, Asked, Router, Served
 from server_tracing.frameworks.resolver import Resolver
-from server_tracing.routeless import routeless_name
+from server_tracing.naming.routeless import routeless_name
 
 MOST_REMEMBERED = 4096
 LONGEST_PATH = 1024

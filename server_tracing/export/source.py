@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server_tracing.journal import Journal
-from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.record import End, Outcome, Record, Vitals
 from server_tracing.sampling import Sampler
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from server_tracing.placement import Heard
+from server_tracing.journal.placement import Heard
 from server_tracing.record import Fault, Origin
 
 

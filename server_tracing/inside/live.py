@@ -16,13 +16,13 @@ import msgspec
 from server_tracing.identity import child_span_id
 from server_tracing.inside.host import COUNTS
 from server_tracing.inside.values import label, scalar, tree
+from server_tracing.propagation.context import Context
 from server_tracing.record import Kind
-from server_tracing.trace_context import Context
 from server_tracing.unpatched import rlock
 
 if TYPE_CHECKING:
     from server_tracing.inside.host import Host, Slot
-    from server_tracing.placement import Heard
+    from server_tracing.journal.placement import Heard
 
 MAX_SPANS = 1000  # of one request, as the joiner has it; the rest is counted
 MAX_NOTES = 1000

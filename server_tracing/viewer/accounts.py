@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.ledger import Checkpoint
 from server_tracing.store import Totals
 
 

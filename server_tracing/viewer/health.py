@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.ledger import Checkpoint
 from server_tracing.record import Event, Origin, WorkerVitals
 from server_tracing.store import Totals
 

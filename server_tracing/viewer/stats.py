@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from server_tracing.histogram import Histogram
 from server_tracing.store import Counted
+from server_tracing.store.histogram import Histogram
 
 from . import lines
 from .human import coarse, duration, full_time, number, plural, rate, rate_unit, share, visible

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from server_tracing.capture.faults import CHAIN, FRAMES, MESSAGE, fault_from
+from server_tracing.journal.ring import MAX_FRAME
 from server_tracing.record import Fault
-from server_tracing.ring import MAX_FRAME
 
 
 def raised(action: object, *arguments: object) -> BaseException:

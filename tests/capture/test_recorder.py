@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from server_tracing.capture.recorder import Recorder
 from server_tracing.journal import Journal, initialise, total_size
+from server_tracing.journal.ring import MINIMAL_END
 from server_tracing.record import Begin, End, Fault, Kind, Mark, Origin, Outcome
-from server_tracing.ring import MINIMAL_END
 
 ORIGIN = Origin(id="a" * 16, seed=b"s" * 16, pid=1, service="shop", destinations="d", state_dir="/s")
 

@@ -11,8 +11,8 @@ from server_tracing.capture.recorder import Recorder
 from server_tracing.commands.live import running, workers
 from server_tracing.config import destinations, load
 from server_tracing.identity import anchor, boot_id, derive
-from server_tracing.journals import Journals
-from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.journal.journals import Journals
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.record import Origin, Outcome
 from server_tracing.store import FILE, Store
 

@@ -24,8 +24,8 @@ from server_tracing.export.shape import Shaper
 from server_tracing.export.source import Source
 from server_tracing.export.spool import Spool
 from server_tracing.journal import Journal, initialise, total_size
-from server_tracing.journals import Journals
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.journals import Journals
+from server_tracing.journal.ledger import Checkpoint
 from server_tracing.record import Origin, Outcome, Record, Request
 from server_tracing.sampling import Sampler
 

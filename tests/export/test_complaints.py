@@ -5,7 +5,7 @@ from __future__ import annotations
 from export_kit import Worker
 
 from server_tracing.export.complaints import QUIET, Complaints, Losses
-from server_tracing.ledger import Tally
+from server_tracing.journal.ledger import Tally
 from server_tracing.record import Event
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from server_tracing.export.join import MAX_NOTES, MAX_SPANS, Joiner
 from server_tracing.export.trail import Loss, Trail
+from server_tracing.journal.ring import MINIMAL_END
 from server_tracing.record import Kind, Outcome
-from server_tracing.ring import MINIMAL_END
 
 encode = msgspec.msgpack.encode
 

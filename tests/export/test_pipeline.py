@@ -20,7 +20,7 @@ from server_tracing.config import Loaded, destinations, load
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.journal import Journal
-from server_tracing.journals import Journals
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Outcome
 from server_tracing.store import Store
 

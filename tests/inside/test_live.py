@@ -10,8 +10,8 @@ from inside_kit import Lab, counted
 
 from server_tracing import current, headers
 from server_tracing.config import Config
+from server_tracing.config.settings import Sampling
 from server_tracing.inside.live import MAX_METADATA, MAX_NOTES
-from server_tracing.settings import Sampling
 
 ROOT = "1-5759e988-bd862e3fe1be46a994272793"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

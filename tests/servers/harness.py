@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from server_tracing.store_file import FILE, StoreError
-from server_tracing.store_view import View
+from server_tracing.store.file import FILE, StoreError
+from server_tracing.store.view import View
 
 PYTHON = os.environ.get("SERVER_TRACING_TEST_PYTHON", sys.executable)
 REPOSITORY = Path(__file__).resolve().parents[2]

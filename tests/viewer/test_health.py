@@ -7,7 +7,7 @@ import json
 from believable import NOON, after, event, exception, vitals
 from screens import rows, screen, text
 
-from server_tracing.ledger import Checkpoint, Tally
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.record import Origin
 from server_tracing.store import Totals
 from server_tracing.viewer.accounts import balance

@@ -1,4 +1,4 @@
-"""Loads the settings: asks the sources (config_sources.py, config_file.py), the strongest last.
+"""Loads the settings: asks the sources (config/sources.py, config/file.py), the strongest last.
 
 Only what won is understood: a wrong value that another source overrides hurts nobody. The result is
 immutable and goes to whoever needs it; nothing else in the package asks the environment for a setting.
@@ -10,21 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from server_tracing import accepted
-from server_tracing.config_file import read_table
-from server_tracing.config_sources import (
-    PREFIX,
-    RAW_TABLES,
-    ConfigError,
-    Given,
-    Layer,
-    from_arguments,
-    from_ecosystem,
-    from_environment,
-    from_table,
-    from_xray,
-)
-from server_tracing.settings import (
+from server_tracing.config import accepted
+from server_tracing.config.file import read_table
+from server_tracing.config.settings import (
     KEYS,
     PATHS,
     SETTINGS,
@@ -35,6 +23,18 @@ from server_tracing.settings import (
     Sampling,
     Setting,
     value_of,
+)
+from server_tracing.config.sources import (
+    PREFIX,
+    RAW_TABLES,
+    ConfigError,
+    Given,
+    Layer,
+    from_arguments,
+    from_ecosystem,
+    from_environment,
+    from_table,
+    from_xray,
 )
 from server_tracing.statedir import absolute, choose_state_dir, resolve_state_dir
 from server_tracing.units import Rate, printable

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from . import store_batch as batch
-from . import store_file
-from .histogram import Histogram
-from .record import Event, Request, WorkerVitals
-from .store_minutes import NAMES, OUTCOMES, UNKNOWN, Entry
+from server_tracing.record import Event, Request, WorkerVitals
+from server_tracing.store import batch as batch
+from server_tracing.store import file as store_file
+from server_tracing.store.histogram import Histogram
+from server_tracing.store.minutes import NAMES, OUTCOMES, UNKNOWN, Entry
 
 PAGE = 32  # batches read in one go
 END_OF_TIME = FOLDED = 2**62

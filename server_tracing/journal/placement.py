@@ -15,9 +15,9 @@ from server_tracing import identity
 from server_tracing.config import Config
 from server_tracing.forwarding import Trusted
 from server_tracing.propagation import believed, extract
+from server_tracing.propagation.context import NOTHING, Context
 from server_tracing.record import Begin, Origin
 from server_tracing.texts import split_target, text
-from server_tracing.trace_context import NOTHING, Context
 
 _begin = msgspec.msgpack.Decoder(Begin[Any]).decode  # of either kind: text and bytes tell themselves apart
 

@@ -21,13 +21,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from server_tracing import sampling_rules
-from server_tracing.keeping import Rate, Verdict, class_of, classes
+from server_tracing.propagation.context import Context
 from server_tracing.record import Request
-from server_tracing.sampling_rules import Rule
-from server_tracing.trace_context import Context
+from server_tracing.sampling import rules as sampling_rules
+from server_tracing.sampling.keeping import Rate, Verdict, class_of, classes
+from server_tracing.sampling.rules import Rule
+from server_tracing.sampling.weighing import Share
 from server_tracing.unpatched import lock
-from server_tracing.weighing import Share
 
 LOW_64 = 0xFFFFFFFFFFFFFFFF
 

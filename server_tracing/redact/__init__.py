@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from server_tracing.accepted import NEVER_SENT
-from server_tracing.secret_names import SecretNames, decoded
+from server_tracing.config.accepted import NEVER_SENT
+from server_tracing.redact.secret_names import SecretNames, decoded
 
 HIDDEN = "***"
 LONGEST_QUERY = 4096

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from server_tracing.weighing import Share
-from server_tracing.wildcard import Wildcard
+from server_tracing.naming.wildcard import Wildcard
+from server_tracing.sampling.weighing import Share
 
 Target = Annotated[int, Meta(ge=0)]
 Probability = Annotated[float, Meta(ge=0)]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from server_tracing.config import Config
-from server_tracing.routeless import routeless_name
-from server_tracing.wildcard import Wildcard
+from server_tracing.naming.routeless import routeless_name
+from server_tracing.naming.wildcard import Wildcard
 
 __all__ = ["Excluder", "Namer", "clean_host", "routeless_name", "service_name"]
 

@@ -1,4 +1,4 @@
-"""What single settings accept: readers for settings.py's table; `ValueError` for what they refuse."""
+"""What single settings accept: readers for config/settings.py's table; `ValueError` for what they refuse."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_rules(path: str) -> None:
     """Refuse a file of sampling rules at the start that the sampler would refuse in a worker."""
     if not os.path.isfile(path):  # a FIFO would be waited for
         raise ValueError("there is no such file")
-    from server_tracing.sampling_rules import RulesError, load
+    from server_tracing.sampling.rules import RulesError, load
 
     try:
         load(path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from server_tracing.trace_context import Context, Found, Headers, identifier, only
+from server_tracing.propagation.context import Context, Found, Headers, identifier, only
 
 NAMES: tuple[str, ...] = ("x-cloud-trace-context",)
 SAMPLED = 0b1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from server_tracing.wildcard import Wildcard
+from server_tracing.naming.wildcard import Wildcard
 
 MOST_REMEMBERED = 1024
 LONGEST_REMEMBERED = 128

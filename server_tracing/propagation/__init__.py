@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from server_tracing import b3_header, google_header, w3c_header, xray_header
-from server_tracing.trace_context import NOTHING, Context, Format, Headers
-from server_tracing.xray_header import from_xray_root, xray_root
+from server_tracing.propagation import (
+    b3 as b3_header,
+)
+from server_tracing.propagation import (
+    google as google_header,
+)
+from server_tracing.propagation import (
+    w3c as w3c_header,
+)
+from server_tracing.propagation import (
+    xray as xray_header,
+)
+from server_tracing.propagation.context import NOTHING, Context, Format, Headers
+from server_tracing.propagation.xray import from_xray_root, xray_root
 
 __all__ = [
     "FORMATS",

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
-from server_tracing.filesystems import is_remote
 from server_tracing.journal import Journal, JournalError, initialise, open_map, ring_size, total_size
+from server_tracing.journal.filesystems import is_remote
 from server_tracing.record import Origin
 from server_tracing.statedir import StateDirError, ensure_private_dir
 

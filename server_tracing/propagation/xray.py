@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from server_tracing.trace_context import Context, Found, Headers, identifier, only
+from server_tracing.propagation.context import Context, Found, Headers, identifier, only
 
 NAMES: tuple[str, ...] = ("x-amzn-trace-id",)
 MAX_EXTRA = 1024  # characters of foreign fields handed on: Lineage needs a few dozen

@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from . import store_batch as batch
-from . import store_minutes as minutes
-from .record import Event, Record, Request, WorkerVitals
-from .store_file import FILE, StoreError
-from .store_view import FOLDED, Counted, Filter, Totals, View
-from .store_writer import Writer
+from server_tracing.record import Event, Record, Request, WorkerVitals
+from server_tracing.store import batch as batch
+from server_tracing.store import minutes as minutes
+from server_tracing.store.file import FILE, StoreError
+from server_tracing.store.view import FOLDED, Counted, Filter, Totals, View
+from server_tracing.store.writer import Writer
 
 __all__ = ["FILE", "Counted", "Filter", "Store", "StoreError", "Totals", "View"]
 

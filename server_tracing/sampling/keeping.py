@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from server_tracing.record import Request
-from server_tracing.weighing import Bucket, Share
+from server_tracing.sampling.weighing import Bucket, Share
 
 
 class Rate(Protocol):

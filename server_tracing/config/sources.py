@@ -1,6 +1,6 @@
 """Where settings come from: arguments, variables of ours, variables of the ecosystem, and the file.
 
-Each source gives a layer, dotted key -> what was found and where; what the values mean is config.py's.
+Each source gives a layer, dotted key -> what was found and where; what the values mean is settings.py's.
 A name of ours that is no setting is a `ConfigError`; what we cannot use of other people's is a warning.
 """
 
@@ -13,7 +13,7 @@ from server_tracing.units import printable
 
 PREFIX = "SERVER_TRACING_"
 RAW_TABLES = ("xray", "azure")  # handed on as they are to the exporter of that name
-# Read by the doors and by config_file.py, not settings:
+# Read by the doors and by config/file.py, not settings:
 DOOR_VARIABLES = (
     "SERVER_TRACING_CONFIG",
     "SERVER_TRACING_APP",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from . import store_file
-from .store_file import StoreError
-from .store_view import View
+from server_tracing.store import file as store_file
+from server_tracing.store.file import StoreError
+from server_tracing.store.view import View
 
 ATTEMPTS = (
     3  # for the write lock, each waiting BUSY_SECONDS: SQLite's waiting is not a queue, and can be unlucky

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from server_tracing.config_sources import ConfigError
+from server_tracing.config.sources import ConfigError
 from server_tracing.statedir import absolute, user_name
 
 LIMIT = 1 << 20  # nobody's settings are larger; a device or a log file is

@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from . import store_minutes as minutes
-from .record import Event, Record, Request, WorkerVitals
-from .store_minutes import OUTCOMES
+from server_tracing.record import Event, Record, Request, WorkerVitals
+from server_tracing.store import minutes as minutes
+from server_tracing.store.minutes import OUTCOMES
 
 KEY = 6  # bytes of the trace id in the side table; see `key_of`
 MAX_INFLATED = 64 << 20  # a batch is never this big: what claims to be is not ours

@@ -6,7 +6,7 @@ in pairs or not at all, a decision may come alone; debug means sampled.
 
 from __future__ import annotations
 
-from server_tracing.trace_context import Context, Found, Headers, identifier, only
+from server_tracing.propagation.context import Context, Found, Headers, identifier, only
 
 NAMES: tuple[str, ...] = ("b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags")
 

@@ -1,4 +1,4 @@
-"""Every setting, its default and what it accepts, in one place; config.py finds the values.
+"""Every setting, its default and what it accepts, in one place; `load` finds the values.
 
 The defaults are the fields of `Config`; `SETTINGS` says of each how a value is read and shown.
 A variable's name is the key's, `SERVER_TRACING_SAMPLING_RATE`; only `state_dir` is `SERVER_TRACING_DIR`.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from server_tracing import accepted
+from server_tracing.config import accepted
 from server_tracing.units import Rate, duration, duration_text, share, size, size_text, switch, words
 
 # Case-insensitive globs over the names of query parameters whose values never leave the process.
@@ -85,7 +85,7 @@ class Config(Struct, frozen=True, kw_only=True):
     dynamic_naming: str | None = None
     exporters: tuple[str, ...] = ("local",)
     exclude: tuple[str, ...] = ()
-    state_dir: str = ""  # config.py always fills it in
+    state_dir: str = ""  # `load` always fills it in
     response_header: bool = False
     propagation: tuple[str, ...] = ("xray", "w3c", "b3")
     trust_context: str = "always"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from .histogram import bucket
-from .record import Outcome, Request
+from server_tracing.record import Outcome, Request
+from server_tracing.store.histogram import bucket
 
 PER_MINUTE = 500  # entries: routes come from clients where no framework is known; the rest is OTHER
 OTHER = "(other)"

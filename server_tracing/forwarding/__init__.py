@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from server_tracing.forwarded_header import nodes
+from server_tracing.forwarding.rfc7239 import nodes
 
 # What capture must record:
 NAMES = frozenset({"x-forwarded-for", "forwarded", "x-request-start", "x-queue-start"})

@@ -19,9 +19,9 @@ from zlib import crc32
 
 import msgspec
 
-from server_tracing.ledger import Checkpoint
+from server_tracing.journal.ledger import Checkpoint
+from server_tracing.journal.ring import CHECK_MASK, LOST, RING, Ring, new_ring
 from server_tracing.record import Kind, Origin
-from server_tracing.ring import CHECK_MASK, LOST, RING, Ring, new_ring
 
 MAGIC = b"STJRNL01"
 MAX_ORIGIN = 4096 - 32

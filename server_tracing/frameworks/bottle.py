@@ -19,7 +19,7 @@ def left_in_environ(environ: Carrier) -> str:
     if route is None:
         return ""
     rule: str = route.rule
-    taken: str = environ.get("SCRIPT_NAME", "")
+    taken: str = environ.get("SCRIPT_NAME", "").rstrip("/")  # "/" is what a mount of Bottle leaves for ""
     path, inner = environ["PATH_INFO"], environ["bottle.raw_path"]
     if path != inner:
         inner = inner.encode("latin-1").decode("utf-8", "ignore")

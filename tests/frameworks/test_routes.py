@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import bottle
 import pytest
 from framework_kit import Shop, load
 
+from server_tracing.frameworks.bottle import left_in_environ
 from server_tracing.record import Outcome
 
 SHOPS = {
@@ -180,3 +182,15 @@ def test_an_exception_that_a_handler_answers_with_a_5xx_is_recorded(name):
     assert (seen.status, seen.outcome) == (503, Outcome.ERROR)
     assert seen.fault is not None
     assert (seen.fault.type, seen.fault.message) == ("LookupError", "kept from the server")
+
+
+def test_what_a_mount_of_bottle_leaves_behind_is_no_prefix() -> None:
+    """After its mounts, Bottle says `/` where it means that nothing is above."""
+    route = bottle.Route(bottle.Bottle(), "/files/<name>", "GET", lambda name: name)
+    environ = {
+        "bottle.route": route,
+        "SCRIPT_NAME": "/",
+        "PATH_INFO": "/files/a",
+        "bottle.raw_path": "/files/a",
+    }
+    assert left_in_environ(environ) == "/files/<name>"

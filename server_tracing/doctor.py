@@ -17,9 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from server_tracing.config import Config, ConfigError, Loaded, destinations
-from server_tracing.identity import new_id
 from server_tracing.journal.journals import Journals
-from server_tracing.record import Origin, Request
+from server_tracing.record import Request
 from server_tracing.statedir import StateDirError, ensure_private_dir
 from server_tracing.viewer.human import size
 
@@ -180,7 +179,7 @@ def state(config: Config) -> Iterator[Finding]:
 def journal(config: Config) -> Iterator[Finding]:
     """Makes one, as a worker would, and takes it away."""
     journals = _journals(config)
-    made = journals.create(_origin(journals), config.journal.size)
+    made = journals.create(journals.origin("doctor"), config.journal.size)
     path = made.path
     journals.remove(made)
     remedy = "make room there, or name another place: journal.dir; what a killed worker saw depends on it"
@@ -222,18 +221,6 @@ def _journals(config: Config) -> Journals:
         service=config.service,
         destinations=destinations(config),
         explicit=config.journal.dir,
-    )
-
-
-def _origin(journals: Journals) -> Origin:
-    return Origin(
-        id=new_id(),
-        seed=os.urandom(16),
-        pid=os.getpid(),
-        service=journals.service,
-        destinations=journals.destinations,
-        state_dir=journals.state_dir,
-        server="doctor",
     )
 
 

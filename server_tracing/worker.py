@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,9 +16,7 @@ from typing import TYPE_CHECKING
 from server_tracing.capture.recorder import Recorder
 from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
-from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal.journals import Journals
-from server_tracing.record import Origin
 from server_tracing.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -134,7 +131,7 @@ def _assemble(
     journals = Journals(
         config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
     )
-    journal = journals.create(_origin(journals, server, worker_class), config.journal.size)
+    journal = journals.create(journals.origin(server, worker_class), config.journal.size)
     for note in (*loaded.warnings, *journals.notes):
         log.warning("%s", note)
     recorder = Recorder(journal, headers=config.capture.headers)
@@ -176,24 +173,6 @@ def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iter
             heard.trace_id, heard.context, heard.host, heard.method, heard.path
         ),
         propagation=config.propagation,
-    )
-
-
-def _origin(journals: Journals, server: str, worker_class: str) -> Origin:
-    wall, monotonic = anchor()
-    return Origin(
-        id=new_id(),
-        seed=os.urandom(16),
-        pid=os.getpid(),
-        service=journals.service,
-        destinations=journals.destinations,
-        state_dir=journals.state_dir,
-        server=server,
-        worker_class=worker_class,
-        host=socket.gethostname(),
-        wall=wall,
-        monotonic=monotonic,
-        boot=boot_id(),
     )
 
 

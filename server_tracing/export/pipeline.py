@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
-from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
-from server_tracing.record import Origin
 from server_tracing.sampling import Sampler
 
 from .chores import Carrier, Heads, Slot, Vitals
@@ -202,7 +200,7 @@ def recover(
         config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
     )
     journals.sweep()
-    journal = journals.create(_origin(journals), RECOVER_JOURNAL)
+    journal = journals.create(journals.origin("recover"), RECOVER_JOURNAL)
     reader, sinks = _assemble(config, journal, journals, tuple, reasons, (), exporters, any_destination=True)
     living = {seen.journal.origin.destinations for seen in journals.look() if seen.alive}
     for sink in sinks:
@@ -228,19 +226,3 @@ def _work_off(
     troubles = {sink.name: sink.trouble for sink in sinks if sink.trouble}
     reader.finish(2.0)
     return Summary(claims.finished, delivered, claims.killed, waiting, left, troubles)
-
-
-def _origin(journals: Journals) -> Origin:
-    wall, monotonic = anchor()
-    return Origin(
-        id=new_id(),
-        seed=os.urandom(16),
-        pid=os.getpid(),
-        service=journals.service,
-        destinations=journals.destinations,
-        state_dir=journals.state_dir,
-        server="recover",
-        wall=wall,
-        monotonic=monotonic,
-        boot=boot_id(),
-    )

@@ -12,12 +12,14 @@ import contextlib
 import fcntl
 import mmap
 import os
+import socket
 import stat
 import weakref
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
+from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal, JournalError, initialise, open_map, ring_size, total_size
 from server_tracing.journal.filesystems import is_remote
 from server_tracing.record import Origin
@@ -64,6 +66,24 @@ class Journals:
         self._folders = [os.path.join(explicit, named)] if explicit else [self._shared]
         self._folders.append(os.path.join(state_dir, "journals"))
         self._locks: dict[str, int] = {}
+
+    def origin(self, server: str, worker_class: str = "") -> Origin:
+        """What the header of a new journal of this process says."""
+        wall, monotonic = anchor()
+        return Origin(
+            id=new_id(),
+            seed=os.urandom(16),
+            pid=os.getpid(),
+            service=self.service,
+            destinations=self.destinations,
+            state_dir=self.state_dir,
+            server=server,
+            worker_class=worker_class,
+            host=socket.gethostname(),
+            wall=wall,
+            monotonic=monotonic,
+            boot=boot_id(),
+        )
 
     def create(self, origin: Origin, size: int) -> Journal:
         """A new journal for this process, in the best place that will have it; in memory if none will."""

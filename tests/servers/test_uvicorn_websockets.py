@@ -132,9 +132,12 @@ def test_an_invalid_handshake_is_refused_and_recorded(client: Client, dial: Dial
 
 @pytest.mark.parametrize(("method", "version"), [("POST", "13"), ("GET", "8")])
 def test_a_refused_handshake_is_recorded_as_it_was_asked_and_answered(
-    client: Client, method: str, version: str
+    client: Client, method: str, version: str, request: pytest.FixtureRequest
 ) -> None:
     """Its own method, and the status of the library that turned it down."""
+    implementation = request.node.callspec.params["client"]
+    if (implementation, method) == ("websockets-sansio", "POST") and tuple(uvicorn()["version"]) <= (0, 38):
+        pytest.skip("uvicorn 0.38 never answers this one, without us neither")
     asking = ("Connection: Upgrade", "Upgrade: websocket", KEY[0], f"Sec-WebSocket-Version: {version}")
     with client.send(method, "/echo", *asking, close=False) as connection:
         status = status_of(read_all(connection))

@@ -8,7 +8,6 @@ Exit code 0 if every budget is kept.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from typing import NamedTuple
@@ -17,10 +16,8 @@ import subjects
 from measure import Added, Variant, added, rounds, where
 
 from server_tracing.capture.recorder import Recorder
-from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
-from server_tracing.record import Origin
 
 PEER_SHARE = 1 / 15  # of what OpenTelemetry's middleware adds in the same run
 PACKAGES = ("msgspec", "gunicorn", "opentelemetry-sdk", "opentelemetry-instrumentation-wsgi")
@@ -102,12 +99,8 @@ def by_four(variant: Variant) -> Variant:
 
 def journal_in(folder: str) -> Journal:
     """A journal as a worker has it: mapped memory, 8 MiB."""
-    wall, monotonic = anchor()
-    origin = Origin(
-        id=new_id(), seed=os.urandom(16), pid=os.getpid(), service="benchmark", destinations="",
-        state_dir=folder, wall=wall, monotonic=monotonic, boot=boot_id(),
-    )  # fmt: skip
-    return Journals(folder).create(origin, 8 << 20)
+    journals = Journals(folder)
+    return journals.create(journals.origin("benchmark"), 8 << 20)
 
 
 def judged(budget: Budget, results: dict[str, Added]) -> bool:

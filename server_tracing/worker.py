@@ -17,6 +17,7 @@ from server_tracing.capture.recorder import Recorder
 from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
 from server_tracing.journal.journals import Journals
+from server_tracing.naming import service_name
 from server_tracing.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _assemble(
     from server_tracing import export  # threads, SQLite and the like: only in a process that serves
 
     config = loaded.config
-    service = config.service or (app or "").partition(":")[0] or "application"
+    service = service_name(config, app)
     journals = Journals(
         config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
     )

@@ -88,11 +88,6 @@ def follow(start: Start, stop: Stop) -> None:
     surround(Server, "shutdown", until_end)
 
 
-def attach_worker(worker: Any, recorder: Recorder) -> None:
-    """Record what this worker of gunicorn's serves; its life is gunicorn's business."""
-    follow(lambda config: recorder, lambda: None)
-
-
 def recorder_in_use() -> Recorder | None:
     """The recorder of the servers running now."""
     return _following.recorder if _following is not None else None

@@ -121,13 +121,13 @@ class TestPackage:
 class TestScripts:
     """The commands a person types in a fresh clone."""
 
-    @pytest.mark.parametrize("script", ["scripts/test", "scripts/demo", ".ci/run"])
+    @pytest.mark.parametrize("script", ["scripts/test", "scripts/demo", "scripts/faults", ".ci/run"])
     def test_they_can_be_executed(self, script):
         """And say by which program."""
         assert os.access(ROOT / script, os.X_OK)
         assert (ROOT / script).read_text().startswith("#!/usr/bin/env ")
 
-    @pytest.mark.parametrize("script", ["test", "demo"])
+    @pytest.mark.parametrize("script", ["test", "demo", "faults"])
     def test_an_old_python_is_told_so(self, script):
         """One sentence instead of a syntax error."""
         pretend = f"import sys; sys.version_info = (3, 9); exec(open('{ROOT}/scripts/{script}').read())"

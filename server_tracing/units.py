@@ -80,6 +80,14 @@ def share(value: object) -> float:
     return number
 
 
+def whole(value: object) -> int:
+    """A whole number that is not negative."""
+    number = _number(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
 def rate(value: object) -> Rate:
     """So many per time: `10/s`, `100/m`, `5/10s`."""
     count, slash, per = value.partition("/") if isinstance(value, str) else ("", "", "")

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_tracing.config import Config, ConfigError, Rate, describe, destinations, load
+from server_tracing.config import (
+    Config,
+    ConfigError,
+    Rate,
+    XRay,
+    _without_what_is_off,
+    describe,
+    destinations,
+    load,
+)
 from server_tracing.config.settings import KEYS, SETTINGS, default, value_of
 from server_tracing.config.sources import DOOR_VARIABLES, variable
 
@@ -130,6 +139,17 @@ def test_defaults_are_those_of_the_documentation(read):
         ("SERVER_TRACING_LOCAL_RETENTION", "2d", "local.retention", 172800),
         ("SERVER_TRACING_LOCAL_SAMPLED_ONLY", "yes", "local.sampled_only", True),
         ("SERVER_TRACING_DIR", "/srv/state", "state_dir", "/srv/state"),
+        ("SERVER_TRACING_XRAY_TRANSPORT", "API", "xray.transport", "api"),
+        ("SERVER_TRACING_XRAY_DAEMON_ADDRESS", " [::1]:2000 ", "xray.daemon_address", "[::1]:2000"),
+        ("AWS_XRAY_DAEMON_ADDRESS", "tcp:a:1  udp:b:2", "xray.daemon_address", "tcp:a:1 udp:b:2"),
+        ("SERVER_TRACING_XRAY_REGION", "EU-West-1", "xray.region", "eu-west-1"),
+        ("SERVER_TRACING_XRAY_ENDPOINT", "http://[::1]:5000/", "xray.endpoint", "http://[::1]:5000"),
+        ("SERVER_TRACING_XRAY_PLUGINS", "EC2Plugin, eks", "xray.plugins", ("ec2", "eks")),
+        ("SERVER_TRACING_XRAY_PLUGINS", "ElasticBeanstalkPlugin", "xray.plugins", ("elastic_beanstalk",)),
+        ("SERVER_TRACING_XRAY_STREAMING_THRESHOLD", "0", "xray.streaming_threshold", 0),
+        ("SERVER_TRACING_XRAY_VERSION", "1.2+3", "xray.version", "1.2+3"),
+        ("SERVER_TRACING_XRAY_SAMPLING", "ratio", "xray.sampling", "ratio"),
+        ("AWS_XRAY_CONTEXT_MISSING", "RUNTIME_ERROR", "xray.context_missing", "RUNTIME_ERROR"),
     ],
 )
 def test_variables_are_named_like_keys_and_take_what_people_write(read, name, written, key, meant):
@@ -165,7 +185,7 @@ def test_a_file_takes_toml_types(read):
         2,
     )
     assert config.journal.size == 1 << 20
-    assert config.options == {"xray": {"daemon_address": "127.0.0.1:3000", "plugins": ["ecs"]}}
+    assert (config.xray.daemon_address, config.xray.plugins) == ("127.0.0.1:3000", ("ecs",))
     assert sources["sampling.rate"] == sources["xray.daemon_address"] == "file ./server_tracing.toml"
 
 
@@ -217,22 +237,20 @@ def test_empty_variables_are_absent(read):
 def test_arguments_may_be_written_in_three_ways(read):
     """As tables, flat, or dotted; None is absent."""
     for arguments in (
-        {"sampling": {"rate": 0.5}, "xray": {"a": 1}},
-        {"sampling_rate": 0.5, "xray_a": 1, "service": None},
-        {"sampling.rate": 0.5, "xray.a": 1},
+        {"sampling": {"rate": 0.5}, "azure": {"a": 1}},
+        {"sampling_rate": 0.5, "azure_a": 1, "service": None},
+        {"sampling.rate": 0.5, "azure.a": 1},
     ):
         config = read(arguments=arguments).config
         assert config.sampling.rate == 0.5
-        assert config.options == {"xray": {"a": 1}}
+        assert config.options == {"azure": {"a": 1}}
 
 
 def test_x_ray_variables_beat_even_arguments(read):
     """As users of X-Ray know it."""
     environ = {"AWS_XRAY_DAEMON_ADDRESS": "10.0.0.1:2000", "AWS_XRAY_CONTEXT_MISSING": "IGNORE_ERROR"}
-    options = read(
-        environ, arguments={"xray": {"daemon_address": "x", "context_missing": "y"}}
-    ).config.options
-    assert options["xray"] == {"daemon_address": "10.0.0.1:2000", "context_missing": "IGNORE_ERROR"}
+    xray = read(environ, arguments={"xray": {"daemon_address": "x", "context_missing": "y"}}).config.xray
+    assert (xray.daemon_address, xray.context_missing) == ("10.0.0.1:2000", "IGNORE_ERROR")
 
 
 def test_our_variables_for_a_backend_beat_the_ecosystems(read):
@@ -269,15 +287,21 @@ def test_an_unclear_switch_stops_the_start(refused):
     assert sentence == "enabled (environment SERVER_TRACING_ENABLED) is 'maybe'; accepted: true or false."
 
 
-@pytest.mark.parametrize(
-    ("written", "options"), [("false", {"xray": {"enabled": False}}), ("1", {}), ("", {})]
-)
-def test_the_x_ray_switch_concerns_x_ray_only(read, written, options):
+@pytest.mark.parametrize(("written", "enabled"), [("false", False), ("N", False), ("1", True), ("", True)])
+def test_the_x_ray_switch_concerns_x_ray_only(read, written, enabled):
     """AWS_XRAY_SDK_ENABLED leaves the rest on."""
     config, _, warnings = read({"AWS_XRAY_SDK_ENABLED": written})
     assert config.enabled
-    assert config.options == options
+    assert config.xray.enabled is enabled
     assert warnings == []
+
+
+def test_x_ray_switched_off_is_no_exporter(read):
+    """And where there was no other, nothing is recorded at all."""
+    off = {"exporters": ("xray", "local"), "xray": XRay(enabled=False)}
+    assert _without_what_is_off(Config(**off)).exporters == ("local",)
+    alone = _without_what_is_off(Config(**off | {"exporters": ("xray",)}))
+    assert not alone.enabled
 
 
 # ---------------------------------------------------------------- wrong settings
@@ -315,6 +339,15 @@ def test_the_x_ray_switch_concerns_x_ray_only(read, written, options):
         ("LOCAL_MAX_SIZE", "0"),
         ("LOCAL_RETENTION", "0s"),
         ("LOCAL_RETENTION", "99999d"),
+        ("XRAY_TRANSPORT", "tcp"),
+        ("XRAY_DAEMON_ADDRESS", "127.0.0.1"),
+        ("XRAY_DAEMON_ADDRESS", "::1:2000"),
+        ("XRAY_REGION", "Ireland"),
+        ("XRAY_ENDPOINT", "xray.eu-west-1.amazonaws.com"),
+        ("XRAY_PLUGINS", "lambda"),
+        ("XRAY_STREAMING_THRESHOLD", "1.5"),
+        ("XRAY_SAMPLING", "central"),
+        ("XRAY_CONTEXT_MISSING", "PANIC"),
     ],
 )
 def test_a_wrong_value_is_refused_with_key_source_value_and_what_is_accepted(refused, name, written):
@@ -344,7 +377,7 @@ def test_a_later_exporter_is_said_to_be_later(refused):
         ("[sampling.rate]\nx = 1", "sampling.rate (file ./server_tracing.toml) is {'x': 1}"),
         ("sampling = 1", "sampling in file ./server_tracing.toml is not a setting"),
         ("[service]\nname = 'x'", "service.name in file ./server_tracing.toml is not a setting"),
-        ("xray = 1", "xray in file ./server_tracing.toml is 1; it is a table: [xray]"),
+        ("azure = 1", "azure in file ./server_tracing.toml is 1; it is a table: [azure]"),
         ("[sampling]\nrate = 1\nrate = 2", "./server_tracing.toml is not valid TOML:"),
         ("enabled = true\nservice = = 1", "(at line 2, column 11)"),
         ("a = " + "[" * 5000, "./server_tracing.toml is not valid TOML:"),
@@ -436,6 +469,7 @@ def test_long_and_unprintable_values_are_shown_in_bounds(refused):
     [
         {"AWS_XRAY_CONTEXT_MISSING": "PANIC"},
         {"AWS_XRAY_SDK_ENABLED": "perhaps"},
+        {"AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1"},
         {"OTEL_RESOURCE_ATTRIBUTES": "service.name"},
         {"OTEL_SERVICE_NAME": "x" * 300},
         {"AWS_XRAY_TRACING_NAME": "\x01"},
@@ -610,11 +644,17 @@ def test_destinations_tell_where_records_go_and_nothing_else():
     assert destinations(Config(exporters=("local",))) != here
     assert here.isalnum()
 
-    def xray(**options):
-        return destinations(Config(exporters=("xray",), options={"xray": options}))
+    def xray(**given):
+        return destinations(Config(exporters=("xray",), xray=XRay(**given)))
 
-    assert xray(daemon_address="a:1", batch=1) == xray(batch=2, daemon_address="a:1")
+    assert xray(daemon_address="a:1", version="1") == xray(version="2", daemon_address="a:1")
     assert xray(daemon_address="a:1") != xray(daemon_address="b:1")
+
+    def azure(**options):
+        return destinations(Config(exporters=("azure",), options={"azure": options}))
+
+    assert azure(connection_string="a", batch=1) == azure(batch=2, connection_string="a")
+    assert azure(connection_string="a") != azure(connection_string="b")
 
 
 def test_a_backend_that_is_not_used_is_no_destination():

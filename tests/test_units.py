@@ -13,10 +13,11 @@ from server_tracing.units import (
     size,
     size_text,
     switch,
+    whole,
     words,
 )
 
-READERS = (switch, size, duration, share, rate, words)
+READERS = (switch, size, duration, share, rate, words, whole)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,11 @@ def test_switches_off(written):
     assert switch(written) is False
 
 
+def test_whole_numbers():
+    """As text and as numbers."""
+    assert [whole("30"), whole(30), whole(30.0), whole("0")] == [30, 30, 30, 0]
+
+
 def test_lists_are_trimmed_and_free_of_blanks_and_repeats():
     """Commas in a variable, an array in a file; `none` is the empty list."""
     assert words(" a, b ,,a") == ("a", "b")
@@ -114,6 +120,8 @@ def test_lists_are_trimmed_and_free_of_blanks_and_repeats():
         (duration, "1x"),
         (duration, float("nan")),
         (duration, float("inf")),
+        (whole, "1.5"),
+        (whole, -1),
         (share, "1.01"),
         (share, "101%"),
         (share, "%"),

@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from msgspec import Struct, structs
+from msgspec.structs import replace
+
 from server_tracing.config import accepted
 from server_tracing.config.file import read_table
 from server_tracing.config.settings import (
@@ -22,6 +25,7 @@ from server_tracing.config.settings import (
     Local,
     Sampling,
     Setting,
+    XRay,
     value_of,
 )
 from server_tracing.config.sources import (
@@ -48,6 +52,7 @@ __all__ = [
     "Local",
     "Rate",
     "Sampling",
+    "XRay",
     "describe",
     "destinations",
     "load",
@@ -56,6 +61,13 @@ __all__ = [
 
 
 DEFAULTS = dict.fromkeys(KEYS, "default")
+TABLES: dict[str, Callable[..., object]] = {
+    "sampling": Sampling,
+    "capture": Capture,
+    "journal": JournalSettings,
+    "local": Local,
+    "xray": XRay,
+}
 
 
 class Loaded(NamedTuple):
@@ -92,7 +104,7 @@ def _load(environ: Mapping[str, str], base: str, arguments: Mapping[str, object]
         **_usable(from_ecosystem(environ, warnings.append), warnings.append),
         **from_environment(environ, KEYS, base),
         **from_arguments(arguments, KEYS, base),
-        **_usable(from_xray(environ, warnings.append), warnings.append),
+        **_usable(from_xray(environ), warnings.append),
     }
     if off:
         layer["enabled"] = Given(False, _source("enabled"))
@@ -121,18 +133,22 @@ def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> A
 
 def _usable(layer: Layer, warn: Callable[[str], None]) -> Layer:
     """What we can use of variables that are not ours."""
-    given = layer.get("service")
-    if given is not None:
+    usable = dict(layer)
+    for setting in SETTINGS:
+        given = layer.get(setting.key)
+        if given is None:
+            continue
         try:
-            accepted.service(given.value)
+            setting.read(given.value)
         except ValueError:
-            warn(f"{given.source} is no usable name and is ignored.")
-            return {key: value for key, value in layer.items() if key != "service"}
-    return layer
+            del usable[setting.key]
+            shown = accepted.shown(setting.key, given.value)
+            warn(f"{given.source} is {shown} and is ignored; accepted: {setting.accepts}.")
+    return usable
 
 
 def _build(values: Mapping[str, Any], layer: Layer) -> Config:
-    tables: dict[str, dict[str, Any]] = {"": {}, "sampling": {}, "capture": {}, "journal": {}, "local": {}}
+    tables: dict[str, dict[str, Any]] = {table: {} for table in ("", *TABLES)}
     for key, value in values.items():
         table, _, name = key.rpartition(".")
         tables[table][name] = value
@@ -141,14 +157,16 @@ def _build(values: Mapping[str, Any], layer: Layer) -> Config:
         table, _, name = key.partition(".")
         if table in RAW_TABLES:
             options.setdefault(table, {})[name] = given.value
-    return Config(
-        **tables[""],
-        sampling=Sampling(**tables["sampling"]),
-        capture=Capture(**tables["capture"]),
-        journal=JournalSettings(**tables["journal"]),
-        local=Local(**tables["local"]),
-        options=options,
-    )
+    understood: dict[str, Any] = {table: made(**tables[table]) for table, made in TABLES.items()}
+    return _without_what_is_off(Config(**tables[""], **understood, options=options))
+
+
+def _without_what_is_off(config: Config) -> Config:
+    """X-Ray has a switch of its own. Off, its exporter is none; where it was the only one, nothing is on."""
+    if config.xray.enabled or "xray" not in config.exporters:
+        return config
+    left = tuple(name for name in config.exporters if name != "xray")
+    return replace(config, exporters=left, enabled=config.enabled and bool(left))
 
 
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
@@ -167,13 +185,17 @@ def destinations(config: Config) -> str:
 
     from msgspec import json
 
-    # Of a backend's table only what says *where* counts: another batch size must not orphan journals.
     where = {
-        table: {name: str(value) for name, value in options.items() if name in accepted.WHERE}
-        for table, options in config.options.items()
-        if table in config.exporters
+        table: {name: str(value) for name, value in _table(config, table).items() if name in accepted.WHERE}
+        for table in config.exporters
     }
     return sha256(json.encode((sorted(config.exporters), where), order="deterministic")).hexdigest()[:16]
+
+
+def _table(config: Config, name: str) -> Mapping[str, object]:
+    """All that is set for one exporter."""
+    typed = getattr(config, name, None)
+    return structs.asdict(typed) if isinstance(typed, Struct) else config.options.get(name, {})
 
 
 def _shown(setting: Setting, value: Any) -> str:

@@ -7,13 +7,25 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from server_tracing import daemon_address as daemon
 from server_tracing.units import Rate, duration, duration_text, printable, rate, switch, words
 
 EXPORTERS = ("local", "console", "jsonl", "memory")
 EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
 LATER_EXPORTERS = ("xray", "azure")
 
-WHERE = ("daemon_address", "endpoint", "connection_string", "instrumentation_key", "region", "path")
+# Of a backend's table, what says *where* records go: another batch size must not orphan journals.
+WHERE = (
+    "transport",
+    "daemon_address",
+    "endpoint",
+    "connection_string",
+    "instrumentation_key",
+    "region",
+    "path",
+)
+PLUGINS = ("ec2", "ecs", "eks", "elastic_beanstalk")
+CONTEXT_MISSING = ("RUNTIME_ERROR", "LOG_ERROR", "IGNORE_ERROR")
 NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorization", "set-cookie"))
 
 # Compiled when used: few settings are, and every start pays for what stands at the top of a module.
@@ -173,6 +185,46 @@ def addresses(value: object) -> tuple[str, ...]:
         except ValueError:
             raise ValueError(f"{shown('', name)} is no address") from None
     return names
+
+
+def daemon_address(value: object) -> str:
+    """Where X-Ray's daemon listens, in either of the SDK's two spellings, IPv6 in brackets."""
+    written = " ".join(text(value).split())
+    daemon.parse(written)
+    return written
+
+
+def region(value: object) -> str:
+    """The name of an AWS region."""
+    name = text(value).lower()
+    if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", name):
+        raise ValueError
+    return name
+
+
+def endpoint(value: object) -> str:
+    """The URL of a service."""
+    url = text(value)
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        raise ValueError
+    return url.rstrip("/")
+
+
+def plugins(value: object) -> tuple[str, ...]:
+    """X-Ray's plugins by our names or by the SDK's: `ecs`, `ECSPlugin`."""
+    known = {name.replace("_", ""): name for name in PLUGINS}
+    found = {}
+    for word in words(value):
+        plain = word.lower().removesuffix("plugin").replace("_", "")
+        if plain not in known:
+            raise ValueError(f"there is no plugin {shown('', word)}")
+        found[known[plain]] = True
+    return tuple(found)
+
+
+def context_missing(value: object) -> str:
+    """What the SDK does where there is no segment."""
+    return one_of(*map(str.lower, CONTEXT_MISSING))(value).upper()
 
 
 def shown(key: str, value: object, write: Callable[[object], str] = repr) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from server_tracing.config import accepted
-from server_tracing.units import Rate, duration, duration_text, share, size, size_text, switch, words
+from server_tracing.units import Rate, duration, duration_text, share, size, size_text, switch, whole, words
 
 # Case-insensitive globs over the names of query parameters whose values never leave the process.
 SECRETS = (
@@ -77,6 +77,21 @@ class Local(Struct, frozen=True, kw_only=True):
     sampled_only: bool = False
 
 
+class XRay(Struct, frozen=True, kw_only=True):
+    """AWS X-Ray: where segments go, and what stands in them."""
+
+    enabled: bool = True  # false: the exporter is left out, whatever `exporters` says
+    transport: str = "daemon"
+    daemon_address: str = "127.0.0.1:2000"
+    region: str = ""  # "": as botocore finds it
+    endpoint: str = ""  # "": the region's own
+    sampling: str = "xray"
+    plugins: tuple[str, ...] = ()
+    streaming_threshold: int = 30
+    version: str = ""
+    context_missing: str = "LOG_ERROR"
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """All settings, understood."""
 
@@ -93,6 +108,7 @@ class Config(Struct, frozen=True, kw_only=True):
     capture: Capture = Capture()
     journal: JournalSettings = JournalSettings()
     local: Local = Local()
+    xray: XRay = XRay()
     options: dict[str, dict[str, object]] = {}  # the tables of backends, as found
 
 
@@ -168,6 +184,16 @@ SETTINGS = (
         show=duration_text,
     ),
     Setting("local.sampled_only", switch, SWITCH),
+    Setting("xray.enabled", switch, SWITCH),
+    Setting("xray.transport", accepted.one_of("daemon", "api"), "daemon or api"),
+    Setting("xray.daemon_address", accepted.daemon_address, "host:port, or tcp:host:port udp:host:port"),
+    Setting("xray.region", accepted.region, "a region such as eu-west-1", "as botocore finds it"),
+    Setting("xray.endpoint", accepted.endpoint, "an http or https URL", "the region's own"),
+    Setting("xray.sampling", accepted.one_of("xray", "ratio"), "xray or ratio"),
+    Setting("xray.plugins", accepted.plugins, f"a list of {', '.join(accepted.PLUGINS)}"),
+    Setting("xray.streaming_threshold", accepted.within(whole, 0, 10_000), "a number from 0 to 10000"),
+    Setting("xray.version", accepted.text, "text", "none"),
+    Setting("xray.context_missing", accepted.context_missing, " or ".join(accepted.CONTEXT_MISSING)),
 )
 KEYS = frozenset(setting.key for setting in SETTINGS)
 PATHS = ("state_dir", "sampling.rules", "journal.dir")

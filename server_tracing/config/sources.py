@@ -12,7 +12,7 @@ from typing import NamedTuple
 from server_tracing.units import printable
 
 PREFIX = "SERVER_TRACING_"
-RAW_TABLES = ("xray", "azure")  # handed on as they are to the exporter of that name
+RAW_TABLES = ("azure",)  # handed on as they are to the exporter of that name
 # Read by the doors and by config/file.py, not settings:
 DOOR_VARIABLES = (
     "SERVER_TRACING_CONFIG",
@@ -27,6 +27,7 @@ FROM_XRAY = {
     "AWS_XRAY_TRACING_NAME": "service",
     "AWS_XRAY_DAEMON_ADDRESS": "xray.daemon_address",
     "AWS_XRAY_CONTEXT_MISSING": "xray.context_missing",
+    "AWS_XRAY_SDK_ENABLED": "xray.enabled",
 }
 FROM_ECOSYSTEM = {
     "APPINSIGHTS_INSTRUMENTATIONKEY": "azure.instrumentation_key",
@@ -97,11 +98,9 @@ def from_table(table: Mapping[str, object], keys: Collection[str], source: str, 
     return layer
 
 
-def from_xray(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
-    """The variables that X-Ray lets win over everything."""
-    layer = _named(environ, FROM_XRAY)
-    _keep_one_of(layer, "xray.context_missing", ("RUNTIME_ERROR", "LOG_ERROR", "IGNORE_ERROR"), warn)
-    return layer | _xray_switch(environ, warn)
+def from_xray(environ: Mapping[str, str]) -> Layer:
+    """The variables that X-Ray lets win over everything, and its switch."""
+    return _named(environ, FROM_XRAY)
 
 
 def from_ecosystem(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
@@ -115,24 +114,6 @@ def _named(environ: Mapping[str, str], names: Mapping[str, str]) -> Layer:
         for name, key in names.items()
         if environ.get(name, "").strip()
     }
-
-
-def _keep_one_of(layer: Layer, key: str, accepted: tuple[str, ...], warn: Callable[[str], None]) -> None:
-    given = layer.get(key)
-    if given and given.value not in accepted:
-        del layer[key]
-        warn(f"{given.source} is {given.value!r} and is ignored; accepted are {', '.join(accepted)}.")
-
-
-def _xray_switch(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
-    """`AWS_XRAY_SDK_ENABLED`, read as the SDK reads it: what it does not know leaves it on."""
-    text = environ.get("AWS_XRAY_SDK_ENABLED", "").strip().lower()
-    source = "environment AWS_XRAY_SDK_ENABLED"
-    if text in ("n", "no", "f", "false", "off", "0"):
-        return {"xray.enabled": Given(False, source)}
-    if text and text not in ("y", "yes", "t", "true", "on", "1"):
-        warn(f"{source} is {text!r} and is ignored; accepted are true and false.")
-    return {}
 
 
 def _resource(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:

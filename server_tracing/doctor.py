@@ -16,7 +16,7 @@ from importlib import metadata
 import msgspec
 from msgspec import Struct
 
-from server_tracing.config import Config, ConfigError, Loaded, destinations
+from server_tracing.config import Config, ConfigError, Loaded, destinations, table
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Request
 from server_tracing.statedir import StateDirError, ensure_private_dir
@@ -235,8 +235,8 @@ def exporter(config: Config, name: str) -> Finding:
     try:
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=config.state_dir) as folder:
             trial = msgspec.structs.replace(config, state_dir=folder)
-            options = dict(config.options.get(name, {}))
-            made = create(name, Setup(trial, options, config.service or "server-tracing doctor", folder))
+            service = config.service or "server-tracing doctor"
+            made = create(name, Setup(trial, table(config, name), service, folder))
             try:
                 made.export([specimen(config)])
             finally:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server_tracing.config import (
+    Azure,
     Config,
     ConfigError,
     Rate,
@@ -17,10 +18,16 @@ from server_tracing.config import (
     destinations,
     load,
 )
+from server_tracing.config.connection_string import Connection, parse
 from server_tracing.config.settings import KEYS, SETTINGS, default, value_of
 from server_tracing.config.sources import DOOR_VARIABLES, variable
 
+GUIDS = [f"0000000{number}-0000-0000-0000-00000000000{number}" for number in range(10)]
 RULES = '{"version": 2, "default": {"fixed_target": 1, "rate": 0.1}, "rules": []}'
+
+
+def connection(number=1, more=""):
+    return f"InstrumentationKey={GUIDS[number]}{more}"
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def fields(struct, prefix=""):
 
 def test_the_table_has_every_field_once():
     """No setting without a reader, no reader without a setting."""
-    assert sorted(setting.key for setting in SETTINGS) == sorted(set(fields(Config())) - {"options"})
+    assert sorted(setting.key for setting in SETTINGS) == sorted(fields(Config()))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
@@ -94,7 +101,6 @@ def test_defaults_are_those_of_the_documentation(read):
     assert config.journal.size == 8 << 20
     assert config.local.max_size == 256 << 20
     assert config.local.retention == 86400
-    assert config.options == {}
     assert set(sources.values()) == {"default"}
     assert warnings == []
 
@@ -237,13 +243,13 @@ def test_empty_variables_are_absent(read):
 def test_arguments_may_be_written_in_three_ways(read):
     """As tables, flat, or dotted; None is absent."""
     for arguments in (
-        {"sampling": {"rate": 0.5}, "azure": {"a": 1}},
-        {"sampling_rate": 0.5, "azure_a": 1, "service": None},
-        {"sampling.rate": 0.5, "azure.a": 1},
+        {"sampling": {"rate": 0.5}, "azure": {"timeout": 1}},
+        {"sampling_rate": 0.5, "azure_timeout": 1, "service": None},
+        {"sampling.rate": 0.5, "azure.timeout": 1},
     ):
         config = read(arguments=arguments).config
         assert config.sampling.rate == 0.5
-        assert config.options == {"azure": {"a": 1}}
+        assert config.azure.timeout == 1
 
 
 def test_x_ray_variables_beat_even_arguments(read):
@@ -256,13 +262,13 @@ def test_x_ray_variables_beat_even_arguments(read):
 def test_our_variables_for_a_backend_beat_the_ecosystems(read):
     """SERVER_TRACING_AZURE_* over APPLICATIONINSIGHTS_*, over the file."""
     environ = {
-        "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=1",
-        "APPINSIGHTS_INSTRUMENTATIONKEY": "2",
-        "SERVER_TRACING_AZURE_CONNECTION_STRING": "InstrumentationKey=3",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": connection(1),
+        "APPINSIGHTS_INSTRUMENTATIONKEY": GUIDS[2],
+        "SERVER_TRACING_AZURE_CONNECTION_STRING": connection(3),
     }
-    toml = '[azure]\nconnection_string = "InstrumentationKey=4"\ninstrumentation_key = "5"'
-    azure = read(environ, toml).config.options["azure"]
-    assert azure == {"connection_string": "InstrumentationKey=3", "instrumentation_key": "2"}
+    toml = f'[azure]\nconnection_string = "{connection(4)}"\ninstrumentation_key = "{GUIDS[5]}"'
+    azure = read(environ, toml).config.azure
+    assert (azure.connection_string, azure.instrumentation_key) == (connection(3), "")
 
 
 # ---------------------------------------------------------------- the switch
@@ -375,7 +381,7 @@ def test_a_later_exporter_is_said_to_be_later(refused):
         ("exporters = [1]", "exporters (file ./server_tracing.toml) is [1]"),
         ('state_dir = "a\\u0000b"', "state_dir"),
         ("[sampling.rate]\nx = 1", "sampling.rate (file ./server_tracing.toml) is {'x': 1}"),
-        ("sampling = 1", "sampling in file ./server_tracing.toml is not a setting"),
+        ("sampling = 1", "sampling in file ./server_tracing.toml is 1; it is a table: [sampling]"),
         ("[service]\nname = 'x'", "service.name in file ./server_tracing.toml is not a setting"),
         ("azure = 1", "azure in file ./server_tracing.toml is 1; it is a table: [azure]"),
         ("[sampling]\nrate = 1\nrate = 2", "./server_tracing.toml is not valid TOML:"),
@@ -481,7 +487,6 @@ def test_a_foreign_variable_we_cannot_use_is_one_warning(read, environ):
     assert len(warnings) == 1
     assert next(iter(environ)) in warnings[0]
     assert config.service == ""
-    assert config.options == {}
 
 
 def test_an_unusable_strong_name_leaves_the_next_one(read):
@@ -615,6 +620,153 @@ def test_a_deleted_working_directory_is_no_error(tmp_path, monkeypatch):
     assert load({"HOME": str(tmp_path)}).config.enabled
 
 
+# ---------------------------------------------------------------- Application Insights
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        (connection(), "https://dc.services.visualstudio.com"),
+        (connection(more=";"), "https://dc.services.visualstudio.com"),
+        (f"instrumentationkey={GUIDS[1]};INGESTIONENDPOINT=https://e.com/", "https://e.com"),
+        (
+            connection(more=";EndpointSuffix=ai.contoso.com;Location=westus"),
+            "https://westus.dc.ai.contoso.com",
+        ),
+        (connection(more=";EndpointSuffix=applicationinsights.us"), "https://dc.applicationinsights.us"),
+        (
+            connection(more=";EndpointSuffix=applicationinsights.azure.cn"),
+            "https://dc.applicationinsights.azure.cn",
+        ),
+        (connection(more=";Location=westus"), "https://dc.services.visualstudio.com"),
+        (
+            connection(
+                more=" ; IngestionEndpoint = https://westeurope-5.in.ai.azure.com/ ;LiveEndpoint=https://l/;"
+            ),
+            "https://westeurope-5.in.ai.azure.com",
+        ),
+        (
+            connection(more=";IngestionEndpoint=https://proxy.example/a=b/?x=1"),
+            "https://proxy.example/a=b/?x=1",
+        ),
+        (connection(more=";Authorization=ikey;ApplicationId=x"), "https://dc.services.visualstudio.com"),
+        (connection(more=";IngestionEndpoint=http://127.0.0.1:8080"), "http://127.0.0.1:8080"),
+    ],
+)
+def test_connection_strings_are_read_by_their_whole_grammar(text, endpoint):
+    """As the portal, the documentation and the clouds of governments have them."""
+    assert parse(text) == Connection(GUIDS[1], endpoint)
+
+
+def test_a_key_may_be_written_in_capitals():
+    """GUIDs are."""
+    assert parse(f"InstrumentationKey={'ABCDEF01-' + GUIDS[1][9:].upper()}").key == "abcdef01-" + GUIDS[1][9:]
+
+
+def test_the_audience_of_tokens_stands_there_too():
+    """For clouds that are not the public one."""
+    audience = "https://monitor.azure.us/"
+    assert parse(connection(more=f";AADAudience={audience}")).audience == audience.rstrip("/")
+
+
+def test_a_foreign_string_we_cannot_use_is_a_warning_with_the_reason(read, refused):
+    """One of ours stops the start, whether it is used or not."""
+    loaded = read({"APPLICATIONINSIGHTS_CONNECTION_STRING": "s3cr3t"})
+    assert loaded.config.azure.connection_string == ""
+    (warning,) = loaded.warnings
+    assert "is *** (it has a part that is not Key=Value) and is ignored" in warning
+    assert "azure.connection_string" in refused({"SERVER_TRACING_AZURE_CONNECTION_STRING": "s3cr3t"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "toml", "key"),
+    [
+        (
+            {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": connection(1),
+                "APPINSIGHTS_INSTRUMENTATIONKEY": GUIDS[2],
+            },
+            "",
+            1,
+        ),
+        ({"APPINSIGHTS_INSTRUMENTATIONKEY": GUIDS[2]}, f"[azure]\nconnection_string = '{connection(1)}'", 2),
+        ({"APPINSIGHTS_INSTRUMENTATIONKEY": GUIDS[2]}, "", 2),
+        (
+            {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": connection(1),
+                "SERVER_TRACING_AZURE_INSTRUMENTATION_KEY": GUIDS[3],
+            },
+            "",
+            3,
+        ),
+        (
+            {"APPLICATIONINSIGHTS_CONNECTION_STRING": connection(1)},
+            f"[azure]\ninstrumentation_key = '{GUIDS[4]}'",
+            1,
+        ),
+    ],
+)
+def test_the_key_with_the_most_authority_counts(read, environ, toml, key):
+    """Beside a connection string of the same authority, one given alone says nothing."""
+    azure = read(environ, toml).config.azure
+    assert (azure.instrumentation_key or parse(azure.connection_string).key) == GUIDS[key]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("http://proxy:3128", {"http": "http://proxy:3128", "https": "http://proxy:3128"}),
+        ("proxy:3128", {"http": "http://proxy:3128", "https": "http://proxy:3128"}),
+        ('{"https": "http://u:p@proxy:3128"}', {"https": "http://u:p@proxy:3128"}),
+        ({"https": "http://proxy"}, {"https": "http://proxy"}),
+        ("off", {}),
+    ],
+)
+def test_proxies_are_what_people_write(read, written, meant):
+    """One address, or OpenCensus' table; shown without credentials."""
+    loaded = read(arguments={"azure": {"proxies": written}})
+    assert loaded.config.azure.proxies == meant
+    assert (
+        "azure.proxies",
+        ", ".join({f"http://{a.rpartition('/')[2].rpartition('@')[2]}" for a in meant.values()}) or "off",
+    ) in [row[:2] for row in describe(loaded)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{", '{"ftp": "x"}', "ftp://x", "http://", "http://h:99999", "http://u:s3cr3t@", {"https": 1}, 7],
+)
+def test_a_proxy_that_is_none_is_refused(refused, value):
+    """Without its password."""
+    sentence = refused(arguments={"azure": {"proxies": value}})
+    assert sentence.startswith("azure.proxies (argument azure.proxies) is ")
+    assert "s3cr3t" not in sentence
+
+
+def test_code_may_give_objects_where_a_file_gives_names(read, refused):
+    """A credential that has get_token, functions for processors."""
+
+    class Credential:
+        def get_token(self, *scopes): ...
+
+    mine = Credential()
+    loaded = read(arguments={"azure": {"credential": mine, "processors": [print, "shop.telemetry:scrub"]}})
+    assert loaded.config.azure.credential is mine
+    assert loaded.config.azure.processors == (print, "shop.telemetry:scrub")
+    shown = {key: value for key, value, _ in describe(loaded)}
+    assert shown["azure.credential"].endswith("Credential")
+    assert shown["azure.processors"] == "print, shop.telemetry:scrub"
+    assert "has no get_token" in refused(arguments={"azure": {"credential": 7}})
+    assert "is not module:name" in refused(arguments={"azure": {"processors": "scrub"}})
+
+
+def test_the_name_of_an_app_service_is_a_service_when_nobody_says_better(read):
+    """The platform knows it, and everybody else knows better."""
+    site = {"WEBSITE_SITE_NAME": "shop-site"}
+    assert read(site).config.service == "shop-site"
+    assert read(site, 'service = "shop"').config.service == "shop"
+
+
 # ---------------------------------------------------------------- shown
 
 
@@ -623,7 +775,7 @@ def test_config_is_shown_with_sources_and_without_secrets(read):
     rows = describe(
         read(
             {
-                "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=s3cr3t",
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": connection(7),
                 "SERVER_TRACING_JOURNAL_SIZE": "1048576",
                 "SERVER_TRACING_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
             }
@@ -634,7 +786,7 @@ def test_config_is_shown_with_sources_and_without_secrets(read):
     assert ("sampling.keep_errors", "10/s", "default") in rows
     assert ("azure.connection_string", "***", "environment APPLICATIONINSIGHTS_CONNECTION_STRING") in rows
     assert ("xray.daemon_address", "127.0.0.1:2000", "environment SERVER_TRACING_XRAY_DAEMON_ADDRESS") in rows
-    assert "s3cr3t" not in str(rows)
+    assert GUIDS[7] not in str(rows)
 
 
 def test_destinations_tell_where_records_go_and_nothing_else():
@@ -650,16 +802,16 @@ def test_destinations_tell_where_records_go_and_nothing_else():
     assert xray(daemon_address="a:1", version="1") == xray(version="2", daemon_address="a:1")
     assert xray(daemon_address="a:1") != xray(daemon_address="b:1")
 
-    def azure(**options):
-        return destinations(Config(exporters=("azure",), options={"azure": options}))
+    def azure(**given):
+        return destinations(Config(exporters=("azure",), azure=Azure(**given)))
 
-    assert azure(connection_string="a", batch=1) == azure(batch=2, connection_string="a")
+    assert azure(connection_string="a", timeout=1) == azure(timeout=2, connection_string="a")
     assert azure(connection_string="a") != azure(connection_string="b")
 
 
 def test_a_backend_that_is_not_used_is_no_destination():
     """A connection string in the environment changes nothing for who exports locally."""
-    with_azure = Config(options={"azure": {"connection_string": "x"}})
+    with_azure = Config(azure=Azure(connection_string="x"))
     assert destinations(with_azure) == destinations(Config())
 
 

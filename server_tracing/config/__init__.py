@@ -14,7 +14,9 @@ from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from server_tracing.config import accepted
+from server_tracing.config.azure import Azure, contradiction
 from server_tracing.config.file import read_table
+from server_tracing.config.setting import Setting
 from server_tracing.config.settings import (
     KEYS,
     PATHS,
@@ -24,26 +26,27 @@ from server_tracing.config.settings import (
     JournalSettings,
     Local,
     Sampling,
-    Setting,
     XRay,
     value_of,
 )
 from server_tracing.config.sources import (
     PREFIX,
-    RAW_TABLES,
     ConfigError,
     Given,
     Layer,
     from_arguments,
     from_ecosystem,
     from_environment,
+    from_platform,
     from_table,
     from_xray,
+    merged,
 )
 from server_tracing.statedir import absolute, choose_state_dir, resolve_state_dir
 from server_tracing.units import Rate, printable
 
 __all__ = [
+    "Azure",
     "Capture",
     "Config",
     "ConfigError",
@@ -57,6 +60,7 @@ __all__ = [
     "destinations",
     "load",
     "resolve_state_dir",
+    "table",
 ]
 
 
@@ -67,6 +71,7 @@ TABLES: dict[str, Callable[..., object]] = {
     "journal": JournalSettings,
     "local": Local,
     "xray": XRay,
+    "azure": Azure,
 }
 
 
@@ -98,14 +103,15 @@ def load(
 
 def _load(environ: Mapping[str, str], base: str, arguments: Mapping[str, object], off: bool) -> Loaded:
     warnings: list[str] = []
-    table = read_table(environ, base, warnings.append)
-    layer: Layer = {
-        **from_table(table.settings, KEYS, table.source, table.directory),
-        **_usable(from_ecosystem(environ, warnings.append), warnings.append),
-        **from_environment(environ, KEYS, base),
-        **from_arguments(arguments, KEYS, base),
-        **_usable(from_xray(environ), warnings.append),
-    }
+    file = read_table(environ, base, warnings.append)
+    layer = merged(
+        _usable(from_platform(environ), warnings.append),
+        from_table(file.settings, KEYS, file.source, file.directory),
+        _usable(from_ecosystem(environ, warnings.append), warnings.append),
+        from_environment(environ, KEYS, base),
+        from_arguments(arguments, KEYS, base),
+        _usable(from_xray(environ), warnings.append),
+    )
     if off:
         layer["enabled"] = Given(False, _source("enabled"))
     values = {s.key: _understood(s, layer[s.key], environ) for s in SETTINGS if s.key in layer}
@@ -113,7 +119,10 @@ def _load(environ: Mapping[str, str], base: str, arguments: Mapping[str, object]
     values["state_dir"] = state_dir.path
     warnings += filter(None, (state_dir.note, accepted.headers_never_sent(values.get("capture.headers", ()))))
     sources = {key: given.source for key, given in layer.items()}
-    return Loaded(_build(values, layer), DEFAULTS | sources, warnings)
+    config = _build(values)
+    if "azure" in config.exporters and (sentence := contradiction(config.azure)):
+        raise ConfigError(" ".join([*warnings, sentence]))  # they may say why nothing is set
+    return Loaded(config, DEFAULTS | sources, warnings)
 
 
 def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> Any:
@@ -140,25 +149,20 @@ def _usable(layer: Layer, warn: Callable[[str], None]) -> Layer:
             continue
         try:
             setting.read(given.value)
-        except ValueError:
+        except ValueError as error:
             del usable[setting.key]
-            shown = accepted.shown(setting.key, given.value)
+            shown = accepted.shown(setting.key, given.value) + (f" ({error})" if str(error) else "")
             warn(f"{given.source} is {shown} and is ignored; accepted: {setting.accepts}.")
     return usable
 
 
-def _build(values: Mapping[str, Any], layer: Layer) -> Config:
-    tables: dict[str, dict[str, Any]] = {table: {} for table in ("", *TABLES)}
+def _build(values: Mapping[str, Any]) -> Config:
+    tables: dict[str, dict[str, Any]] = {name: {} for name in ("", *TABLES)}
     for key, value in values.items():
-        table, _, name = key.rpartition(".")
-        tables[table][name] = value
-    options: dict[str, dict[str, object]] = {}
-    for key, given in layer.items():
-        table, _, name = key.partition(".")
-        if table in RAW_TABLES:
-            options.setdefault(table, {})[name] = given.value
-    understood: dict[str, Any] = {table: made(**tables[table]) for table, made in TABLES.items()}
-    return _without_what_is_off(Config(**tables[""], **understood, options=options))
+        where, _, name = key.rpartition(".")
+        tables[where][name] = value
+    understood: dict[str, Any] = {name: made(**tables[name]) for name, made in TABLES.items()}
+    return _without_what_is_off(Config(**tables[""], **understood))
 
 
 def _without_what_is_off(config: Config) -> Config:
@@ -171,12 +175,7 @@ def _without_what_is_off(config: Config) -> Config:
 
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
     """Rows of key, value as people write it (secrets masked), and source."""
-    rows = [(s.key, _shown(s, value_of(loaded.config, s.key)), loaded.sources[s.key]) for s in SETTINGS]
-    for table, options in sorted(loaded.config.options.items()):
-        for name, value in sorted(options.items()):
-            key = f"{table}.{name}"
-            rows.append((key, accepted.shown(key, value, str), loaded.sources[key]))
-    return rows
+    return [(s.key, _shown(s, value_of(loaded.config, s.key)), loaded.sources[s.key]) for s in SETTINGS]
 
 
 def destinations(config: Config) -> str:
@@ -186,16 +185,18 @@ def destinations(config: Config) -> str:
     from msgspec import json
 
     where = {
-        table: {name: str(value) for name, value in _table(config, table).items() if name in accepted.WHERE}
-        for table in config.exporters
+        exporter: {
+            name: str(value) for name, value in table(config, exporter).items() if name in accepted.WHERE
+        }
+        for exporter in config.exporters
     }
     return sha256(json.encode((sorted(config.exporters), where), order="deterministic")).hexdigest()[:16]
 
 
-def _table(config: Config, name: str) -> Mapping[str, object]:
-    """All that is set for one exporter."""
+def table(config: Config, name: str) -> dict[str, object]:
+    """All that is set for one exporter: the table of its name."""
     typed = getattr(config, name, None)
-    return structs.asdict(typed) if isinstance(typed, Struct) else config.options.get(name, {})
+    return structs.asdict(typed) if isinstance(typed, Struct) else {}
 
 
 def _shown(setting: Setting, value: Any) -> str:
@@ -204,7 +205,7 @@ def _shown(setting: Setting, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return printable(", ".join(value)) or "none"
+        return printable(", ".join(map(accepted.name_of, value))) or "none"
     return printable(setting.show(value))
 
 

@@ -99,6 +99,14 @@ def _exporter(name: str) -> str:
     return name
 
 
+def dotted(value: object) -> str:
+    """The import string of something: `module:name`."""
+    name = text(value)
+    if not re.fullmatch(_DOTTED, name):
+        raise ValueError(f"{shown('', name)} is not module:name")
+    return name
+
+
 def one_of(*names: str) -> Callable[[object], str]:
     """One word of several."""
 
@@ -225,6 +233,16 @@ def plugins(value: object) -> tuple[str, ...]:
 def context_missing(value: object) -> str:
     """What the SDK does where there is no segment."""
     return one_of(*map(str.lower, CONTEXT_MISSING))(value).upper()
+
+
+def name_of(value: object) -> str:
+    """What to call a thing that code may give where a file gives its name."""
+    return value if isinstance(value, str) else getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def masked(_value: object) -> str:
+    """What people see of a secret."""
+    return "***"
 
 
 def shown(key: str, value: object, write: Callable[[object], str] = repr) -> str:

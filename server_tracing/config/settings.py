@@ -6,12 +6,12 @@ A variable's name is the key's, `SERVER_TRACING_SAMPLING_RATE`; only `state_dir`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
-from server_tracing.config import accepted
+from server_tracing.config import accepted, azure
+from server_tracing.config.setting import PATH, SWITCH, Setting
 from server_tracing.units import Rate, duration, duration_text, share, size, size_text, switch, whole, words
 
 # Case-insensitive globs over the names of query parameters whose values never leave the process.
@@ -109,21 +109,9 @@ class Config(Struct, frozen=True, kw_only=True):
     journal: JournalSettings = JournalSettings()
     local: Local = Local()
     xray: XRay = XRay()
-    options: dict[str, dict[str, object]] = {}  # the tables of backends, as found
+    azure: azure.Azure = azure.Azure()
 
 
-class Setting(NamedTuple):
-    """How one setting is read and shown; its default is the field of that name above."""
-
-    key: str
-    read: Callable[[object], object]  # raises ValueError
-    accepts: str
-    absent: str = ""  # what None or "" stands for
-    show: Callable[[Any], str] = str
-
-
-SWITCH = "true or false"
-PATH = "a path"
 HEADERS = ("xray", "w3c", "b3", "google")
 TEN_YEARS = 3650 * 86400.0
 SETTINGS = (
@@ -194,6 +182,7 @@ SETTINGS = (
     Setting("xray.streaming_threshold", accepted.within(whole, 0, 10_000), "a number from 0 to 10000"),
     Setting("xray.version", accepted.text, "text", "none"),
     Setting("xray.context_missing", accepted.context_missing, " or ".join(accepted.CONTEXT_MISSING)),
+    *azure.SETTINGS,
 )
 KEYS = frozenset(setting.key for setting in SETTINGS)
 PATHS = ("state_dir", "sampling.rules", "journal.dir")

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from server_tracing.units import printable
 
 PREFIX = "SERVER_TRACING_"
-RAW_TABLES = ("azure",)  # handed on as they are to the exporter of that name
 # Read by the doors and by config/file.py, not settings:
 DOOR_VARIABLES = (
     "SERVER_TRACING_CONFIG",
@@ -34,6 +33,7 @@ FROM_ECOSYSTEM = {
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "azure.connection_string",
     "OTEL_SERVICE_NAME": "service",
 }
+FROM_PLATFORM = {"WEBSITE_SITE_NAME": "service"}  # of an Azure App Service, which puts it into every process
 
 
 class ConfigError(Exception):
@@ -54,6 +54,17 @@ class Given(NamedTuple):
 Layer = dict[str, Given]
 
 
+def merged(*layers: Layer) -> Layer:
+    """One layer of many, the strongest last. A connection string names the instrumentation key, too: one that
+    is given alone in the same place or a weaker one says nothing beside it."""
+    result: Layer = {}
+    for layer in layers:
+        result |= layer
+        if "azure.connection_string" in layer:
+            result.pop("azure.instrumentation_key", None)
+    return result
+
+
 def variable(key: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}DIR" if key == "state_dir" else PREFIX + key.upper().replace(".", "_")
@@ -64,7 +75,7 @@ def from_arguments(arguments: Mapping[str, object], keys: Collection[str], base:
     names = _plain(keys)
     layer: Layer = {}
     for name, value in _flat(arguments).items():
-        key = names.get(name.replace(".", "_")) or _raw_key(name)
+        key = names.get(name.replace(".", "_"))
         if key is None:
             raise ConfigError(f"the argument {name} is not a setting{_nearest(name, names)}.")
         if value is not None:
@@ -77,7 +88,7 @@ def from_environment(environ: Mapping[str, str], keys: Collection[str], base: st
     names = {variable(key): key for key in keys}
     layer: Layer = {}
     for name in [name for name in environ if name.startswith(PREFIX)]:
-        key = names.get(name) or _raw_key(name.removeprefix(PREFIX).lower())
+        key = names.get(name)
         if key and environ[name].strip():
             layer[key] = Given(environ[name], f"environment {name}", base)
         elif not key and environ[name] and name not in DOOR_VARIABLES and not name.startswith(KUBERNETES):
@@ -90,10 +101,10 @@ def from_table(table: Mapping[str, object], keys: Collection[str], source: str, 
     """What a TOML file says."""
     layer: Layer = {}
     for key, value in _flat(table).items():
-        if key not in keys and key.partition(".")[0] not in RAW_TABLES:
-            raise ConfigError(f"{key} in {source} is not a setting{_nearest(key, _plain(keys))}.")
-        if key in RAW_TABLES:
+        if any(known.startswith(f"{key}.") for known in keys):
             raise ConfigError(f"{key} in {source} is {value!r}; it is a table: [{key}].")
+        if key not in keys:
+            raise ConfigError(f"{key} in {source} is not a setting{_nearest(key, _plain(keys))}.")
         layer[key] = Given(value, source, base)
     return layer
 
@@ -106,6 +117,11 @@ def from_xray(environ: Mapping[str, str]) -> Layer:
 def from_ecosystem(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
     """The variables of OpenTelemetry and Application Insights."""
     return _resource(environ, warn) | _named(environ, FROM_ECOSYSTEM)
+
+
+def from_platform(environ: Mapping[str, str]) -> Layer:
+    """What a hosting platform says, if nobody else says anything."""
+    return _named(environ, FROM_PLATFORM)
 
 
 def _named(environ: Mapping[str, str], names: Mapping[str, str]) -> Layer:
@@ -131,13 +147,6 @@ def _resource(environ: Mapping[str, str], warn: Callable[[str], None]) -> Layer:
 
 def _plain(keys: Collection[str]) -> dict[str, str]:
     return {key.replace(".", "_"): key for key in keys}
-
-
-def _raw_key(name: str) -> str | None:
-    for table in RAW_TABLES:
-        if name.startswith((f"{table}_", f"{table}.")) and len(name) > len(table) + 1:
-            return f"{table}.{name[len(table) + 1 :]}"
-    return None
 
 
 def _flat(table: Mapping[str, object]) -> dict[str, object]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from server_tracing.config import Config, Loaded, destinations
+from server_tracing.config import Config, Loaded, destinations, table
 from server_tracing.forwarding import addresses
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
@@ -144,7 +144,7 @@ def make_exporters(config: Config, service: str) -> list[Exporter]:
     """The exporters that the settings name."""
     exporters = []
     for name in config.exporters:
-        setup = Setup(config, dict(config.options.get(name, {})), service, config.state_dir)
+        setup = Setup(config, table(config, name), service, config.state_dir)
         exporter = create(name, setup)
         if isinstance(exporter, Unavailable):
             log.warning("%s", exporter.why)

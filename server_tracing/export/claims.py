@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -48,6 +49,7 @@ class Claims:
         self.adopted: list[Source] = []
         self.finished = 0  # journals folded and gone
         self.delivered: dict[str, int] = {}  # requests in them, since they were adopted, by exporter
+        self.dropped: dict[str, Counter[str]] = {}  # of them, by exporter and reason
         self.killed = 0  # requests that were in flight in them
         self.found_nothing = False  # at the last look
 
@@ -112,6 +114,8 @@ class Claims:
             self.finished += 1
             for name, count in source.newly_delivered().items():
                 self.delivered[name] = self.delivered.get(name, 0) + count
+            for name, dropped in source.newly_dropped().items():
+                self.dropped[name] = self.dropped.get(name, Counter()) + dropped
 
     def release(self) -> None:
         """Leave what is not finished to the next one."""

@@ -30,7 +30,9 @@ def attempt(export: Callable[[Sequence[Record]], None], records: Sequence[Record
         export(records)
     except ExportError as error:
         return _refused(error, records)
-    except Exception as error:  # noqa: BLE001 - an exporter's bug costs its own records, nothing else
+    except KeyboardInterrupt:
+        raise  # of `recover`, which runs an exporter in the thread that people interrupt
+    except BaseException as error:  # noqa: BLE001 - an exporter's bug costs its own records, nothing else
         text = f"{type(error).__name__}: {error}"
         return Verdict(records, error=ExportError(text, reason="failed"), reason="failed", unexpected=True)
     return Verdict()

@@ -134,9 +134,18 @@ def _assemble(
         Carrier(journal, home.joiner, lambda: home.position),
         Vitals(journal, home.joiner),
         Complaints(sinks),
-        Losses(journal, {lane.outlet.name: lane.tally for lane in home.lanes}),
+        losses := Losses(journal, lambda: reader.dropped),
     )
-    reader = Reader(home, sinks, claims, journals, ledger.fold, chores=chores, close=ledger.close)
+    reader = Reader(
+        home,
+        sinks,
+        claims,
+        journals,
+        ledger.fold,
+        chores=chores,
+        last_words=losses.finish,
+        close=ledger.close,
+    )
     return reader, sinks
 
 

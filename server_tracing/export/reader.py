@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -66,6 +67,7 @@ class Reader:
         fold: Callable[[str, Checkpoint], object],
         *,
         chores: Sequence[Callable[[float], None]] = (),
+        last_words: Callable[[float], None] = lambda now: None,
         close: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[float, float], float] = random.uniform,
@@ -76,6 +78,7 @@ class Reader:
         self._journals = journals
         self._fold = fold
         self._chores = chores
+        self._last_words = last_words
         self._close = close
         self._clock = clock
         self._draw = draw
@@ -186,6 +189,15 @@ class Reader:
             for sink in self._sinks
         }
 
+    @property
+    def dropped(self) -> dict[str, Counter[str]]:
+        """Requests let go since this reader began, whosever they were, by exporter and reason."""
+        total: dict[str, Counter[str]] = {}
+        for news in (self.claims.dropped, *(source.newly_dropped() for source in self._sources())):
+            for name, dropped in news.items():
+                total[name] = total.get(name, Counter()) + dropped
+        return total
+
     def waiting(self) -> dict[str, int]:
         """Requests on disk, by exporter."""
         return {sink.name: sink.spool.waiting() for sink in self._sinks if sink.spool is not None}
@@ -199,11 +211,13 @@ class Reader:
 
     def _finish(self) -> None:
         """Read the rest, give the backends what time there is, spool what is left, leave in order."""
-        while self.home.read(now := self._clock()) and now < self._deadline:
-            pass  # requests may still be coming in
-        self.home.flush(self._clock())
+        self._hand_out_the_rest()
         self._settle()
         self._send_the_rest()
+        self._settle()
+        self._last_words(self._clock())
+        self._hand_out_the_rest()
+        self._spool_the_rest()
         self._settle()
         self.claims.finish()
         self.claims.release()
@@ -212,6 +226,11 @@ class Reader:
             sink.close()
         self._close()
 
+    def _hand_out_the_rest(self) -> None:
+        while self.home.read(now := self._clock()) and now < self._deadline:
+            pass  # requests may still be coming in
+        self.home.flush(self._clock())
+
     def _send_the_rest(self) -> None:
         for sink in self._sinks:
             sink.halt()
@@ -219,12 +238,16 @@ class Reader:
         until = now + (self._deadline - now) * SENDERS_SHARE
         for sink in self._sinks:
             sink.wait(until - self._clock())
+        self._spool_the_rest()
+
+    def _spool_the_rest(self) -> None:
         for sink in self._sinks:
             sink.relieve(pressed=True)
 
     def _leave(self) -> None:
         """Fold our own journal if nothing is left in it; else leave it to whoever claims it."""
-        if self.home.idle and not self.home.joiner.in_flight:
+        read = self.home.position >= self.home.journal.head  # a thread of the server may still be at it
+        if read and self.home.idle and not self.home.joiner.in_flight:
             try:
                 close_journal(self.home, self._fold, self._journals)
                 return

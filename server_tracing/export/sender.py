@@ -63,7 +63,7 @@ class Sender:
         self._hand: Batch | None = None
         self._taken_back = False  # the batch in hand was spooled meanwhile: its outcome counts no more
         self._written: list[str] = []  # parts to be published when the journals know of them
-        self._late: list[str] = []
+        self._late: list[Batch] = []  # taken by the backend after all, when the reader had taken it back
         self._file: Claimed | None = None  # the spool file in hand
         self._parcel = Parcel()
         self._not_before = 0.0
@@ -203,8 +203,8 @@ class Sender:
                 batch.book(verdict)
                 if not batch.done:
                     self._queue.appendleft(batch)
-            elif verdict.error is None and batch.file:
-                self._late.append(batch.file)
+            elif verdict.error is None and not verdict.lost:
+                self._late.append(batch)
             self._hand = None
         return self._mind(verdict)
 
@@ -222,10 +222,13 @@ class Sender:
 
     def _close_late(self) -> None:
         """What the backend took after all, when it had been spooled already, need not be sent again."""
-        while self._late:
-            claimed = self._spool.claim_written(self._late.pop())
+        late, self._late = self._late, []
+        for batch in late:
+            claimed = self._spool.claim_written(batch.file) if batch.file else None
             if claimed is not None:
                 self._spool.close(claimed, claimed.name.requests, {})
+            elif not batch.done or os.path.exists(batch.file):  # the reader is still writing it
+                self._late.append(batch)
 
     def _send_spooled(self) -> float:
         if self._file is None:

@@ -6,6 +6,7 @@ went. The tail never passes what a crash would cost: an open request, or a recor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from server_tracing.journal import Journal
@@ -44,6 +45,7 @@ class Source:
         self._last_vitals = checkpoint.vitals
         self.lanes = [self._lane(outlet, checkpoint) for outlet in outlets]
         self._delivered_before = {lane.outlet.name: lane.tally.delivered for lane in self.lanes}
+        self._dropped_before = {name: Counter(tally.dropped) for name, tally in self._tallies.items()}
         self._shaper = shaper
         self._sampler = sampler
         self._pace = pace
@@ -164,6 +166,11 @@ class Source:
         """Requests that were delivered since this source was opened, by exporter."""
         before = self._delivered_before
         return {lane.outlet.name: lane.tally.delivered - before[lane.outlet.name] for lane in self.lanes}
+
+    def newly_dropped(self) -> dict[str, Counter[str]]:
+        """Requests that were let go since then, by exporter and reason."""
+        before = self._dropped_before
+        return {name: Counter(tally.dropped) - before[name] for name, tally in self._tallies.items()}
 
     @property
     def idle(self) -> bool:

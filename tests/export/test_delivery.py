@@ -37,6 +37,7 @@ def outcome(error: BaseException | None) -> Parcel:
         (ExportError("some", remaining=RECORDS[:1], permanent=True, reason="bad"), 3, {"bad": 1}, 0),
         (RuntimeError("a bug"), 0, {}, 4),
         (MemoryError(), 0, {}, 4),
+        (SystemExit(1), 0, {}, 4),
     ],
 )
 def test_every_answer_adds_up(error, delivered, dropped, left):

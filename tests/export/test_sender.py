@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from export_kit import Backend, Worker, assert_balanced
 
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.sender import PATIENCE, Sender
+from server_tracing.export.sender import IDLE, PATIENCE, Sender
 from server_tracing.record import Request
 
 
@@ -201,6 +202,39 @@ def test_a_batch_in_a_hanging_hand_is_spooled_and_not_sent_twice_if_it_succeeds(
     backend.gate.set()
     hand.join()
     worker.wake(0.1)
+    assert backend.paths == ["/a"]
+    assert (tally(worker).spooled, tally(worker).delivered) == (0, 1)
+    assert_balanced(worker.checkpoint)
+
+
+@pytest.mark.parametrize("when", ["before it is written", "before it is published"])
+def test_a_hand_that_succeeds_while_its_batch_goes_to_disk_is_not_sent_twice(tmp_path, monkeypatch, when):
+    """At whatever point of its way there."""
+    backend = Backend()
+    backend.gate = threading.Event()
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    write = sender.spool.write
+
+    def overtaken(*batch):
+        file = write(*batch) if when == "before it is published" else None
+        backend.gate.set()
+        hand.join()
+        sender.step()
+        return file or write(*batch)
+
+    monkeypatch.setattr(sender.spool, "write", overtaken)
+    serve(worker, "/a")
+    worker.clock.advance(2)
+    worker.reader.wake()
+    hand = threading.Thread(target=sender.step)
+    hand.start()
+    assert backend.called.wait(10)
+    worker.clock.advance(PATIENCE + 1)
+    worker.reader.wake()
+    assert tally(worker).spooled == 1
+    worker.wake(IDLE + 1)
+    worker.wake(IDLE + 1)
     assert backend.paths == ["/a"]
     assert (tally(worker).spooled, tally(worker).delivered) == (0, 1)
     assert_balanced(worker.checkpoint)

@@ -20,7 +20,7 @@ from server_tracing.capture.recorder import Recorder
 from server_tracing.config import Config
 from server_tracing.inside import here
 from server_tracing.journal import Journal
-from server_tracing.sampling import Sampler
+from server_tracing.sampling import sampler_for
 from server_tracing.worker import host_for
 
 HEADERS = [("HOST", "shop"), ("X-AMZN-TRACE-ID", "Root=1-67891233-abcdef012345678912345678")]
@@ -71,7 +71,7 @@ def contestants(journal: Journal) -> list[Variant]:
 
     plain, followed = Recorder(journal), Recorder(journal)
     config = Config()
-    here.attach(host_for(followed, config, Sampler(config.sampling), ()))
+    here.attach(host_for(followed, config, sampler_for(config), ()))
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Nowhere()))
     tracer = provider.get_tracer("shop")

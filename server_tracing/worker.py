@@ -18,7 +18,7 @@ from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
 from server_tracing.journal.journals import Journals
 from server_tracing.naming import service_name
-from server_tracing.sampling import Sampler
+from server_tracing.sampling import Sampler, sampler_for
 
 if TYPE_CHECKING:
     from server_tracing.export import Pipeline
@@ -136,7 +136,7 @@ def _assemble(
     for note in (*loaded.warnings, *journals.notes):
         log.warning("%s", note)
     recorder = Recorder(journal, headers=config.capture.headers)
-    sampler = Sampler(config.sampling)
+    sampler = sampler_for(config)
     pipeline = export.start(
         loaded,
         journal,
@@ -171,7 +171,7 @@ def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iter
         fault_from=fault_from,
         heard=Placement(config, origin, proxies).heard,
         decide=lambda heard: sampler.propagated(
-            heard.trace_id, heard.context, heard.host, heard.method, heard.path
+            heard.trace_id, heard.context, heard.host, heard.method, heard.path, heard.service
         ),
         propagation=config.propagation,
     )

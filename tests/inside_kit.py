@@ -18,7 +18,7 @@ from server_tracing.inside import here
 from server_tracing.inside.host import COUNTS, Counts
 from server_tracing.journal import initialise, total_size
 from server_tracing.record import Origin, Request
-from server_tracing.sampling import Sampler
+from server_tracing.sampling import sampler_for
 from server_tracing.worker import host_for
 
 SIZE = 1 << 20
@@ -36,7 +36,7 @@ class Lab:
         origin = msgspec.structs.replace(ORIGIN, pid=os.getpid())
         self.journal = initialise(mmap.mmap(-1, total_size(size)), origin, size)
         self.recorder = Recorder(self.journal)
-        self.sampler = Sampler(self.config.sampling)
+        self.sampler = sampler_for(self.config)
         self.host = host_for(self.recorder, self.config, self.sampler, ())
         if attach:
             here.attach(self.host)

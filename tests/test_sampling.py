@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from server_tracing.propagation import Context
 from server_tracing.record import Request
-from server_tracing.sampling import Sampler
-from server_tracing.sampling.rules import RulesError
+from server_tracing.sampling import Sampler, Told
+from server_tracing.sampling.rules import RulesError, load
 
 VECTORS: dict[str, Any] = json.loads(Path(__file__).with_name("vectors.json").read_text())
 TEN_A_SECOND = SimpleNamespace(count=10, per_seconds=1)
@@ -43,10 +43,8 @@ def sampler(
     keep_slower_than: float | None = None,
     clock: Clock | None = None,
 ) -> Sampler:
-    settings = SimpleNamespace(
-        rate=rate, rules=rules, keep_errors=keep_errors, keep_slower_than=keep_slower_than
-    )
-    return Sampler(settings, clock or Clock())
+    settings = SimpleNamespace(rate=rate, keep_errors=keep_errors, keep_slower_than=keep_slower_than)
+    return Sampler(settings, clock or Clock(), load(rules) if rules else None)
 
 
 def request(outcome: str = "ok", status: int | None = 200, duration_ms: float = 1.0, **known: Any) -> Request:
@@ -342,11 +340,20 @@ def test_what_others_were_told_is_honoured(tmp_path: Path) -> None:
     """A reservoir would draw anew: the second decision is the first one's, and takes nothing."""
     by_rules = sampler(rules=rules_file(tmp_path, fixed_target=1))
     told = by_rules.propagated(OUT, Context(), "h", "GET", "/api/x")
-    assert told is True
-    assert by_rules.propagated(OUT, Context(), "h", "GET", "/api/x") is False
-    decided = by_rules.decide(request(path="/api/x"), OUT, propagated=told)
+    assert told == Told(True, "api")
+    assert by_rules.propagated(OUT, Context(), "h", "GET", "/api/x") == Told(False, "api")
+    decided = by_rules.decide(request(path="/api/x"), OUT, told)
     assert (kept(decided), decided.rule) == ((True, "rule:api", 1.0), "api")
-    assert kept(by_rules.decide(request(path="/api/x"), OUT, propagated=False)) == (False, None, 1.0)
+    assert kept(by_rules.decide(request(path="/api/x"), OUT, Told(False, "api"))) == (False, None, 1.0)
+
+
+def test_the_rule_that_was_asked_is_the_one_that_is_named(tmp_path: Path) -> None:
+    """Also where rules have changed since: one that is no more stands for nothing but what it decided."""
+    by_rules = sampler(rules=rules_file(tmp_path))
+    decided = by_rules.decide(request(path="/api/x"), OUT, Told(True, "gone"))
+    assert (kept(decided), decided.rule) == ((True, "rule:gone", 1.0), "gone")
+    other = by_rules.decide(request(path="/x"), OUT, Told(False, "api"))
+    assert (kept(other), other.rule) == ((False, None, 1.0), "api")
 
 
 @pytest.mark.parametrize("trace_id", [IN, OUT])
@@ -355,16 +362,16 @@ def test_telling_and_deciding_agree(trace_id: int, parent: bool | None) -> None:
     """Where nothing is drawn the answer is the same, asked or not."""
     one = sampler(0.5)
     told = one.propagated(trace_id, Context(sampled=parent), None, None, None)
-    assert told is (trace_id == IN if parent is None else parent)
-    asked = one.decide(request(parent_sampled=parent), trace_id, propagated=told)
+    assert told == Told(trace_id == IN if parent is None else parent)
+    asked = one.decide(request(parent_sampled=parent), trace_id, told)
     assert kept(asked) == kept(sampler(0.5).decide(request(parent_sampled=parent), trace_id))
 
 
 def test_a_decision_made_under_another_rate_stands_for_itself() -> None:
     """A dead worker's record, decided by settings that are no more: honoured, with no weight invented."""
-    assert kept(sampler(0.0).decide(request(), OUT, propagated=True)) == (True, "rate", 1.0)
-    assert kept(sampler(0.5).decide(request(), IN, propagated=False)) == (False, None, 1.0)
-    assert kept(sampler(0.0).decide(request(parent_sampled=False), OUT, propagated=True)) == (
+    assert kept(sampler(0.0).decide(request(), OUT, Told(True))) == (True, "rate", 1.0)
+    assert kept(sampler(0.5).decide(request(), IN, Told(False))) == (False, None, 1.0)
+    assert kept(sampler(0.0).decide(request(parent_sampled=False), OUT, Told(True))) == (
         True,
         "parent",
         1.0,
@@ -374,7 +381,7 @@ def test_a_decision_made_under_another_rate_stands_for_itself() -> None:
 def test_an_error_is_kept_though_others_were_told_no() -> None:
     """Propagation and keeping are two decisions."""
     keeping = sampler(0.0, keep_errors=True)
-    assert kept(keeping.decide(request("error", 500), OUT, propagated=False)) == (True, "error", 1.0)
+    assert kept(keeping.decide(request("error", 500), OUT, Told(False))) == (True, "error", 1.0)
 
 
 # ------------------------------------------------------------------ whatever comes
@@ -403,7 +410,7 @@ def test_every_decision_is_whole(
     """A kept record has a reason and a rate above 0 and at most 1; one let go has neither."""
     keeping = sampler(rate, keep_errors=TEN_A_SECOND, keep_slower_than=1.0)
     seen = request(outcome, status, duration, host=text, method=text, path=text, parent_sampled=parent)
-    decided = keeping.decide(seen, trace_id, told)
+    decided = keeping.decide(seen, trace_id, None if told is None else Told(told))
     assert decided is seen
     assert 0 < decided.sample_rate <= 1
     assert decided.sampled is (decided.kept_because is not None)

@@ -13,7 +13,7 @@ from server_tracing.config import Config, Loaded, destinations, table
 from server_tracing.forwarding import addresses
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
-from server_tracing.sampling import Sampler
+from server_tracing.sampling import Sampler, sampler_for
 
 from .chores import Carrier, Heads, Slot, Vitals
 from .claims import Claims
@@ -114,7 +114,7 @@ def _assemble(
 ) -> tuple[Reader, Sequence[Sink]]:
     proxies = addresses(trusted_proxies)
     routes = Routes(applications, config.capture.derive_routes)
-    sampler, pace = sampler or Sampler(config.sampling), Pace()
+    sampler, pace = sampler or sampler_for(config), Pace()
     made = make_exporters(config, journal.origin.service) if exporters is None else exporters
     sinks = [_sink(exporter, config, journal) for exporter in made]
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
 
 from server_tracing.journal import Journal
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.record import End, Outcome, Record, Vitals
-from server_tracing.sampling import Sampler
+from server_tracing.sampling import Sampler, Told
 
 from .join import Joiner
 from .lane import Lane, Outlet
@@ -237,10 +240,14 @@ def book(tally: Tally, closing: Closed) -> None:
     tally.closed = max(tally.closed, closing.number)
 
 
-def _told(trail: Trail) -> bool | None:
-    """The decision that others were told while the request ran, if anybody asked."""
+def _told(trail: Trail) -> Told | None:
+    """What others were told while the request ran, if anybody asked."""
     note = trail.notes.get(("sampled", "", "")) if trail.notes else None
-    return note.value if note is not None and isinstance(note.value, bool) else None
+    if note is None:
+        return None
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(note.value, Told)
+    return None
 
 
 def _number(trail: Trail) -> int:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from server_tracing.journal.placement import Heard
 from server_tracing.record import Fault, Origin
+from server_tracing.sampling import Told
 
 
 class Slot(Protocol):
@@ -33,7 +34,7 @@ class Host(Struct, frozen=True):
     slot_of: Callable[[FrameType | None], Slot | None]  # which request a stack serves
     fault_from: Callable[[BaseException], Fault]
     heard: Callable[[bytes], Heard]  # what a begin says of the trace it belongs to
-    decide: Callable[[Heard], bool]  # the decision to tell others
+    decide: Callable[[Heard], Told]  # what to tell others
     propagation: tuple[str, ...]
 
     def __repr__(self) -> str:

@@ -134,8 +134,9 @@ class Live(Nobody):
                 return bool(self.heard.context.sampled)
             with _lock:
                 if self._sampled is None:
-                    self._sampled = self.host.decide(self.heard)
-                    self.write(_NOTE, (self.number, "sampled", "", self._sampled, ""))
+                    told = self.host.decide(self.heard)
+                    self._sampled = told.sampled
+                    self.write(_NOTE, (self.number, "sampled", "", told, ""))
         return self._sampled
 
     def outgoing(self, span_id: int) -> Context:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from server_tracing import identity
 from server_tracing.config import Config
 from server_tracing.forwarding import Trusted
+from server_tracing.naming import Namer
 from server_tracing.propagation import believed, extract
 from server_tracing.propagation.context import NOTHING, Context
 from server_tracing.record import Begin, Origin
@@ -31,6 +32,7 @@ class Heard(Struct, frozen=True):
     method: str = ""
     host: str | None = None
     path: str = ""
+    service: str = ""
 
 
 class Placement:
@@ -42,6 +44,7 @@ class Placement:
         self._trust_context = config.trust_context
         self._propagation = config.propagation
         self._origin = origin
+        self._service = Namer(config, origin.service).service
 
     def heard(self, payload: bytes) -> Heard:
         """What the begin in a journal's frame says."""
@@ -50,7 +53,8 @@ class Placement:
         trace_id, span_id = identity.derive(self._origin, begin.number, begin.start)
         context = extract(headers, self._propagation) if self._believes(begin.client) else NOTHING
         host, path, _ = split_target(text(begin.target), dict(headers).get("host"))
-        return Heard(context.trace_id or trace_id, span_id, context, begin.method, host, path)
+        trace_id = context.trace_id or trace_id
+        return Heard(trace_id, span_id, context, begin.method, host, path, self._service(host))
 
     def _believes(self, peer: str) -> bool:
         return believed(self._trust_context, self._trust_context != "always" and peer in self._trusted)

@@ -1,8 +1,9 @@
 """Decisions: which requests are kept, why, and for how many each stands.
 
 The sample comes first, in this order: what was decided when somebody asked during the request, the caller's
-decision where it is believed, X-Ray's rules if a file is set, else `rate` of the trace ids. Whatever it says,
-`keeping` may keep more. Each request belongs to one population, and a kept one says how much of it was kept:
+decision where it is believed, rules where there are some (X-Ray's central ones, or those of a file), else
+`rate` of the trace ids. Whatever it says, `keeping` may keep more. Each request belongs to one population,
+and a kept one says how much of it was kept:
 
     population                                  kept_because        sample_rate
     a class kept whole                          error, slow, ...    1
@@ -13,23 +14,49 @@ decision where it is believed, X-Ray's rules if a file is set, else `rate` of th
 
 Measured means kept/seen since the last kept one (`weighing`). So the sum of 1/sample_rate over what is kept
 estimates what was seen: exactly but for the newest few where it is measured, by expectation under a ratio.
+
+There is one decision per request, not one per exporter: it goes to the services that are called, in one
+header, and a trace of which each service and each backend kept another part is of no use to anybody. So where
+X-Ray's rules decide, they decide for every exporter that samples; the weights tell the others what it means.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from server_tracing.config import Config
 from server_tracing.propagation.context import Context
 from server_tracing.record import Request
 from server_tracing.sampling import rules as sampling_rules
-from server_tracing.sampling.keeping import Rate, Verdict, class_of, classes
-from server_tracing.sampling.rules import Rule
+from server_tracing.sampling.central import Central, CentralRule
+from server_tracing.sampling.keeping import Rate, Verdict, class_of, classes, is_anomaly
+from server_tracing.sampling.ratio import in_ratio
+from server_tracing.sampling.rules import Rule, Rules
 from server_tracing.sampling.weighing import Share
 from server_tracing.unpatched import lock
 
-LOW_64 = 0xFFFFFFFFFFFFFFFF
+log = logging.getLogger("server_tracing")
+
+
+def sampler_for(config: Config, clock: Callable[[], float] = time.monotonic) -> Sampler:
+    """The sampler that these settings ask for. A rules file that has become unusable since they were read
+    costs its rules, not the records."""
+    settings = config.sampling
+    try:
+        rules = sampling_rules.load(settings.rules) if settings.rules else None
+    except sampling_rules.RulesError as error:
+        log.warning("%s; until they can be read, requests are sampled as without them.", error)
+        rules = None
+    central = Central(rules or sampling_rules.built_in(), clock) if by_xray(config) else None
+    return Sampler(settings, clock, central or rules)
+
+
+def by_xray(config: Config) -> bool:
+    """Whether the rules of X-Ray decide."""
+    return config.xray.sampling == "xray" and "xray" in config.exporters
 
 
 class Settings(Protocol):
@@ -39,13 +66,17 @@ class Settings(Protocol):
     def rate(self) -> float: ...
 
     @property
-    def rules(self) -> str | None: ...
-
-    @property
     def keep_errors(self) -> bool | Rate: ...
 
     @property
     def keep_slower_than(self) -> float | None: ...
+
+
+class Told(NamedTuple):
+    """What others were told while the request ran, and the rule that said so."""
+
+    sampled: bool
+    rule: str | None = None
 
 
 class Sample(NamedTuple):
@@ -53,39 +84,53 @@ class Sample(NamedTuple):
 
     sampled: bool
     because: str
-    rule: str | None
+    rule: Rule | CentralRule | None
     share: Share | None  # None: the probability is known
     rate: float
-
-
-def in_ratio(trace_id: int, rate: float) -> bool:
-    """OpenCensus' arithmetic, so that all services agree on a trace; a rate of 0 is none at all."""
-    return rate > 0.0 and trace_id & LOW_64 <= rate * LOW_64
 
 
 class Sampler:
     """Decides for one process. Any thread may ask; everything that counts changes under `_lock`."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        rules: Rules | Central | None = None,
+    ) -> None:
         self._clock = clock
-        self._lock = lock()
+        self._rules = rules
+        self.central = rules if isinstance(rules, Central) else None
+        self._lock = lock() if self.central is None else self.central.lock
         self._rate = settings.rate
-        self._rules = sampling_rules.load(settings.rules) if settings.rules else None
         self._parents = Share()
         slow = settings.keep_slower_than
         self._slow_ms = float("inf") if slow is None else slow * 1000.0
         self._kept = classes(settings.keep_errors, slow is not None, clock())
 
     def propagated(
-        self, trace_id: int, context: Context, host: str | None, method: str | None, path: str | None
-    ) -> bool:
+        self,
+        trace_id: int,
+        context: Context,
+        host: str | None,
+        method: str | None,
+        path: str | None,
+        service: str | None = None,
+    ) -> Told:
         """The decision to tell others while the request runs; hand it to `decide` when it has ended."""
-        return self._sample(trace_id, context.sampled, host, method, path, None).sampled
+        sample = self._sample(trace_id, context.sampled, host, method, path, service, None)
+        return Told(sample.sampled, None if sample.rule is None else sample.rule.name)
 
-    def decide(self, request: Request, trace_id: int, propagated: bool | None = None) -> Request:
+    def decide(self, request: Request, trace_id: int, told: Told | None = None) -> Request:
         """Say on a finished request whether it is kept, why, and with which weight."""
         sample = self._sample(
-            trace_id, request.parent_sampled, request.host, request.method, request.path, propagated
+            trace_id,
+            request.parent_sampled,
+            request.host,
+            request.method,
+            request.path,
+            request.service,
+            told,
         )
         kept = self._kept.get(class_of(request, self._slow_ms)) if self._kept else None
         if kept is not None:
@@ -94,7 +139,12 @@ class Sampler:
         else:
             verdict = self._settle(sample)
         request.sampled, request.kept_because, request.sample_rate = verdict
-        request.rule = sample.rule
+        rule = sample.rule
+        if rule is not None:
+            request.rule = rule.name
+            if rule.boosts:
+                with self._lock:
+                    rule.finish(sample.sampled, is_anomaly(request))
         return request
 
     def _settle(self, sample: Sample) -> Verdict:
@@ -112,23 +162,27 @@ class Sampler:
         host: str | None,
         method: str | None,
         path: str | None,
-        propagated: bool | None,
+        service: str | None,
+        told: Told | None,
     ) -> Sample:
-        """`propagated` decides if there is one; who would have decided says what it is worth."""
+        """What was told decides if anything was; who would have decided says what it is worth."""
         if parent is not None:
-            return Sample(parent if propagated is None else propagated, "parent", None, self._parents, 1.0)
+            return Sample(parent if told is None else told.sampled, "parent", None, self._parents, 1.0)
         if self._rules is not None:
-            rule = self._rules.find(host, method, path)
-            sampled = self._drawn(rule, trace_id) if propagated is None else propagated
-            return Sample(sampled, rule.because, rule.name, rule.share, 1.0)
+            if told is not None and told.rule is not None:
+                rule = self._rules.named(told.rule) or sampling_rules.gone(told.rule)
+            else:
+                rule = self._rules.find(host, method, path, service)
+            sampled = self._drawn(rule, trace_id) if told is None else told.sampled
+            return Sample(sampled, rule.because, rule, rule.share, 1.0)
         natural = in_ratio(trace_id, self._rate)
-        if propagated is None or propagated is natural:
+        if told is None or told.sampled is natural:
             return Sample(natural, "rate", None, None, self._rate)
-        return Sample(propagated, "rate", None, None, 1.0)  # decided under another rate, by a worker now dead
+        return Sample(told.sampled, "rate", None, None, 1.0)  # under another rate, by a worker now dead
 
-    def _drawn(self, rule: Rule, trace_id: int) -> bool:
+    def _drawn(self, rule: Rule | CentralRule, trace_id: int) -> bool:
         with self._lock:
-            return rule.take(int(self._clock())) or in_ratio(trace_id, rule.rate)
+            return rule.draw(self._clock(), trace_id)
 
     def __repr__(self) -> str:
         by = repr(self._rules) if self._rules else f"rate {self._rate:g}"

@@ -41,6 +41,13 @@ def class_of(request: Request, slow_ms: float) -> str:
     return ""
 
 
+def is_anomaly(request: Request) -> bool:
+    """Whether X-Ray counts it as one: a status of 5xx, or a failure without any."""
+    if request.status is not None:
+        return request.status >= 500
+    return request.outcome in ("error", "killed")
+
+
 class Whole:
     """A class of which everything is kept."""
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from server_tracing.naming.wildcard import Wildcard
+from server_tracing.sampling.ratio import in_ratio
 from server_tracing.sampling.weighing import Share
 
 Target = Annotated[int, Meta(ge=0)]
@@ -62,13 +63,15 @@ class _File1(Struct):
 class Rule:
     """One rule of one process: `fixed_target` requests of every second, and `rate` of the others."""
 
+    boosts = False
+
     def __init__(self, name: str, rule: _Rule | _Default) -> None:
         self.name, self.because = name, f"rule:{name}"
         self.fixed_target, self.rate = rule.fixed_target, rule.rate
         self.share = Share()
         self._second, self._taken = -1, 0
         patterns = ("*",) * 3 if isinstance(rule, _Default) else (rule.host, rule.http_method, rule.url_path)
-        self._host, self._method, self._path = map(_matcher, patterns)
+        self._host, self._method, self._path = map(matcher, patterns)
 
     def matches(self, host: str | None, method: str | None, path: str | None) -> bool:
         """Whether a request falls under this rule."""
@@ -87,11 +90,18 @@ class Rule:
         self._taken += 1
         return True
 
+    def draw(self, now: float, trace_id: int) -> bool:
+        """Decide on one request."""
+        return self.take(int(now)) or in_ratio(trace_id, self.rate)
+
+    def finish(self, sampled: bool, anomaly: bool) -> None:
+        """Nobody asks what became of a request; central rules are asked."""
+
     def __repr__(self) -> str:
         return f"<Rule {self.name} · {self.fixed_target}/s, then {self.rate:.3%}>"
 
 
-def _matcher(pattern: str) -> Callable[[str], bool] | None:
+def matcher(pattern: str) -> Callable[[str], bool] | None:
     """None where everything matches: most rules look at one thing only."""
     return None if pattern == "*" else Wildcard(pattern).matches
 
@@ -103,12 +113,28 @@ class Rules:
         named = [Rule(rule.description or str(number), rule) for number, rule in enumerate(rules, start=1)]
         self.rules = [*named, Rule("default", default)]
 
-    def find(self, host: str | None, method: str | None, path: str | None) -> Rule:
-        """The rule a request falls under."""
+    def find(
+        self, host: str | None, method: str | None, path: str | None, service: str | None = None
+    ) -> Rule:
+        """The rule a request falls under, whatever its service is called."""
         return next(rule for rule in self.rules if rule.matches(host, method, path))
+
+    def named(self, name: str) -> Rule | None:
+        """The rule of this name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
 
     def __repr__(self) -> str:
         return f"<Rules {len(self.rules) - 1} and the default>"
+
+
+def built_in() -> Rules:
+    """What X-Ray's SDK does where there are no rules: one request of every second, and 5 % of the others."""
+    return Rules((), _Default(fixed_target=1, rate=0.05))
+
+
+def gone(name: str) -> Rule:
+    """In the place of a rule that has decided, and is no more."""
+    return Rule(name, _Default(fixed_target=0, rate=0.0))
 
 
 _decode_1 = msgspec.json.Decoder(_File1).decode

@@ -27,7 +27,7 @@ from server_tracing.journal import Journal, initialise, total_size
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint
 from server_tracing.record import Origin, Outcome, Record, Request
-from server_tracing.sampling import Sampler
+from server_tracing.sampling import sampler_for
 
 SECOND = 1_000_000_000
 WALL = 1_800_000_000 * SECOND
@@ -138,7 +138,7 @@ class Worker:
         self.folded: dict[str, Checkpoint] = {}
         self.journals = journals or NoJournals()
         pace = Pace(sleep=lambda seconds: None)
-        sampler = Sampler(self.config.sampling, self.clock)
+        sampler = sampler_for(self.config, self.clock)
 
         def open_source(found: Journal) -> Source:
             source = Source(found, self.sinks, Shaper(self.config, found.origin), sampler, pace)

@@ -1,0 +1,73 @@
+"""A backend does everything that a backend can do wrong: no client notices, and nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+from accounts import accounts, recover
+from clients import send
+from harness import REPOSITORY, Server, records, start
+from ingestion import CERTIFICATE, EVERYTHING, Ingestion, Script
+from report import report, size
+
+HERE = Path(__file__).parent
+REQUESTS = size(2_000, 200_000)
+CLIENTS = 4
+GENERATION = size(200, 10_000)  # requests after which a worker is replaced
+AWAY = size([(2.0, 2.0)], [(20.0, 60.0), (150.0, 20.0)])
+WORKERS = ["-w", "4", "--max-requests", str(GENERATION), "--max-requests-jitter", str(GENERATION // 10)]
+SLOWER = 50.0  # ms: a client that waited for the backend would wait for seconds
+
+
+def servers(folder: Path, backend: Ingestion) -> tuple[Server, Server, dict[str, str]]:
+    """With our door, and without; and the settings of the first."""
+    settings = {
+        "SERVER_TRACING_EXPORTERS": "local,posting:Posting",
+        "SERVER_TRACING_DIR": str(folder / "state"),
+        "INGESTION_URL": backend.url,
+        "INGESTION_CA": CERTIFICATE,
+        "PYTHONPATH": f"{REPOSITORY}:{HERE}",
+    }
+    door = ["gunicorn", "-c", "python:server_tracing.gunicorn", *WORKERS, "numbered_app:app"]
+    plain = ["gunicorn", *WORKERS, "numbered_app:app"]
+    return start(door, env=settings), start(plain, env={"PYTHONPATH": settings["PYTHONPATH"]}), settings
+
+
+def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path):
+    """By the count of the clients, of the backend and of our accounts, over many generations of workers."""
+    script = Script(seed=20, moods=EVERYTHING, away=AWAY, tls=True)
+    with Ingestion(tmp_path / "backend", script) as backend:
+        traced, untraced, settings = servers(tmp_path, backend)
+        with traced, untraced:
+            seen = send(traced.port, untraced.port, REQUESTS, CLIENTS, tmp_path)
+            assert traced.stop(signal.SIGTERM) == 0
+        backend.calm_down()
+        recover(tmp_path / "state", settings)
+        sums = accounts(tmp_path / "state", settings)
+        taken, refused, moods = Counter(backend.taken), Counter(backend.refused), backend.moods
+    requests = {one for one in taken | refused if one.number}
+    report(
+        "a backend that fails in every way, gone for a minute, four workers",
+        requests=seen.requests,
+        lost=seen.requests - len({one.number for one in requests}),
+        dropped=sum(sums["posting"]["dropped"].values()),
+        duplicated=sum(count - 1 for one, count in taken.items() if one.number),
+        client_errors=len(seen.errors),
+        added_p99_ms=seen.added(99),
+    )
+    assert set(moods) == set(EVERYTHING)
+    assert seen.errors == []
+    assert len(requests) == seen.requests == len({one.number for one in requests}), "each has one id"
+    assert sums["local"]["delivered"] == sums["local"]["seen"] == seen.requests
+    assert set(sums["posting"]["dropped"]) <= {"refused"}
+    assert len(requests - set(refused)) <= sums["posting"]["delivered"] <= len(set(taken) & requests)
+    assert {(one.number, one.id) for one in requests} == stored(tmp_path / "state")
+    assert seen.added(50) < SLOWER
+    assert seen.added(99) < SLOWER
+
+
+def stored(state_dir: Path) -> set[tuple[int, str]]:
+    """Numbers and ids in the local store."""
+    return {(int(one["path"].rpartition("/")[2]), one["span_id"]) for one in records(state_dir)}

@@ -229,7 +229,7 @@ def _journals(config: Config) -> Journals:
 
 def exporter(config: Config, name: str) -> Finding:
     """Hands it one record. What it keeps in the state directory, it keeps in a folder that goes away."""
-    from server_tracing.export.exporter import ExportError, Setup
+    from server_tracing.export.exporter import ExportError, Probing, Setup
     from server_tracing.export.registry import create
 
     try:
@@ -238,14 +238,19 @@ def exporter(config: Config, name: str) -> Finding:
             service = config.service or "server-tracing doctor"
             made = create(name, Setup(trial, table(config, name), service, folder))
             try:
-                made.export([specimen(config)])
+                said = "took a test record"
+                if isinstance(made, Probing):
+                    said = made.probe(specimen(config))
+                else:
+                    made.export([specimen(config)])
             finally:
                 getattr(made, "close", lambda: None)()
     except ExportError as error:
-        return Finding(FAIL, name, str(error), "see the exporter's settings: `server-tracing config`")
+        remedy = error.remedy or "see the exporter's settings: `server-tracing config`"
+        return Finding(FAIL, name, str(error), remedy)
     except Exception as error:  # noqa: BLE001 - an exporter may be anybody's
         return Finding(FAIL, name, f"{type(error).__name__}: {error}", "this is a fault of the exporter")
-    return Finding(OK, name, "took a test record")
+    return Finding(OK, name, said)
 
 
 def specimen(config: Config) -> Request:

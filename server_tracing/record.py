@@ -206,10 +206,18 @@ class ExceptionInfo(Struct, omit_defaults=True, gc=False):
     stack: str = ""
     cause: ExceptionInfo | None = None
     frames: list[Frame] = []
+    skipped: int = 0  # frames left out of a very deep stack
 
 
 class FinishedSpan(Struct, omit_defaults=True, kw_only=True, gc=False):
-    """A span of a finished request; without `duration_ms` it had not ended."""
+    """A span of a finished request; without `duration_ms` it had not ended.
+
+    Some names in `metadata` have a meaning to backends that know them, as X-Ray's segment documents have it:
+    `namespace` ("remote" or "aws"), `http`, `sql`, `aws` (blocks of a call to somebody else), `flags` (a list
+    of error, fault, throttle), `metadata` (by namespace). Whoever records such a call puts them there; what
+    is named otherwise is only looked at.
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html#api-segmentdocuments-subsegments
+    """
 
     span_id: str
     parent_id: str
@@ -307,4 +315,11 @@ class Request(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag=
     rule: str | None = None  # the sampling rule that decided
 
 
-Record = Request | WorkerVitals | Event
+class Running(Struct, gc=False):
+    """A request that has not ended and has taken long: for exporters that show such. It is in no account and
+    never kept on disk: its end will come as a `Request` of the same ids."""
+
+    request: Request
+
+
+Record = Request | WorkerVitals | Event | Running

@@ -36,9 +36,12 @@ class Parcel:
     def book(self, verdict: Verdict) -> None:
         """Count what one attempt came to."""
         total, left = requests_in(self.records), requests_in(verdict.remaining)
-        dropped = total - left if verdict.lost else min(verdict.refused, total - left)
-        self.delivered += total - left - dropped
-        self.drop(verdict.reason, dropped)
+        gone = total - left
+        for reason, count in ({verdict.reason: gone} if verdict.lost else verdict.refused).items():
+            dropped = min(count, gone)
+            self.drop(reason, dropped)
+            gone -= dropped
+        self.delivered += gone
         self.failures += verdict.unexpected
         self.records = list(verdict.remaining)
         if self.failures >= POISON:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from server_tracing.record import Record
@@ -17,7 +17,7 @@ class Verdict(NamedTuple):
     """What an attempt came to: what `remaining` does not hold was delivered, but for what was `refused`."""
 
     remaining: Sequence[Record] = ()
-    refused: int = 0  # requests that will never be taken
+    refused: Mapping[str, int] = {}  # requests that will never be taken, by reason
     lost: bool = False  # none of what does not remain was delivered
     reason: str = ""
     error: ExportError | None = None  # why something remains
@@ -43,8 +43,11 @@ def _refused(error: ExportError, records: Sequence[Record]) -> Verdict:
         if error.permanent:
             return Verdict(lost=True, reason=error.reason)
         return Verdict(records, error=error, reason=error.reason)
-    if error.permanent or not error.remaining:
-        return Verdict(refused=error.refused + (len(error.remaining)), reason=error.reason)
+    if error.permanent:
+        never = error.refused.get(error.reason, 0) + len(error.remaining)
+        return Verdict(refused={**error.refused, error.reason: never}, reason=error.reason)
+    if not error.remaining:
+        return Verdict(refused=error.refused, reason=error.reason)
     return Verdict(error.remaining, error.refused, reason=error.reason, error=error)
 
 

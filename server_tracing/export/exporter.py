@@ -8,7 +8,7 @@ one that does not is run by the reader itself.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -22,7 +22,8 @@ class ExportError(Exception):
 
     `permanent`: they never will be; they are counted as dropped for `reason`. Otherwise they are tried
     again, not before `retry_after` seconds when the backend said so. After a partial success `remaining`
-    are those to try again and `refused` counts those that never will be taken; the rest was delivered.
+    are those to try again and `refused` counts those that never will be taken (for `reason`, or each for its
+    own where it maps reasons to counts); the rest was delivered. `remedy` is what a person can do about it.
     """
 
     def __init__(
@@ -33,14 +34,16 @@ class ExportError(Exception):
         permanent: bool = False,
         reason: str = "refused",
         remaining: Sequence[Record] | None = None,
-        refused: int = 0,
+        refused: int | Mapping[str, int] = 0,
+        remedy: str = "",
     ) -> None:
         super().__init__(message or reason)
         self.retry_after = retry_after
         self.permanent = permanent
         self.reason = reason
         self.remaining = remaining
-        self.refused = refused
+        self.refused = refused if isinstance(refused, Mapping) else {reason: refused} if refused else {}
+        self.remedy = remedy
 
 
 class Exporter(Protocol):
@@ -63,6 +66,14 @@ class Resumable(Protocol):
         """How far `source` is stored."""
 
 
+@runtime_checkable
+class Probing(Protocol):
+    """An exporter that can say more of one delivery than that it did not fail."""
+
+    def probe(self, record: Record) -> str:
+        """Deliver `record` and say what came back, or raise ExportError."""
+
+
 class Setup(Struct, frozen=True):
     """What an exporter is made with."""
 
@@ -77,6 +88,7 @@ class Traits(NamedTuple):
 
     blocking: bool = True  # may wait for somebody else: gets its own thread and a spool
     sampled_only: bool = True  # gets only what sampling keeps
+    running: bool = False  # is told of requests that take long, too, before they end
     max_batch: int = 500  # records
     max_age: float = 1.0  # seconds a record waits for others to travel with
     spool_size: int = 50 << 20  # bytes on disk for what cannot be delivered now; 0: it is dropped

@@ -15,6 +15,7 @@ from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
 from server_tracing.sampling import Sampler, sampler_for
 
+from .announcer import Announcer
 from .chores import Carrier, Heads, Slot, Vitals
 from .claims import Claims
 from .complaints import Complaints, Losses
@@ -118,8 +119,11 @@ def _assemble(
     made = make_exporters(config, journal.origin.service) if exporters is None else exporters
     sinks = [_sink(exporter, config, journal) for exporter in made]
 
+    def shaper(found: Journal) -> Shaper:
+        return Shaper(config, found.origin, proxies, routes)
+
     def open_source(found: Journal) -> Source:
-        source = Source(found, sinks, Shaper(config, found.origin, proxies, routes), sampler, pace)
+        source = Source(found, sinks, shaper(found), sampler, pace)
         for sink in sinks:
             if sink.spool is not None:
                 source.adopt_spool(sink, sink.spool)
@@ -132,6 +136,7 @@ def _assemble(
         Heads(journal, home.joiner, open_slots, pace),
         Watchdog(journal, home.joiner, open_slots, stuck_after),
         Carrier(journal, home.joiner, lambda: home.position),
+        Announcer(home, shaper(journal), sampler, pace),
         Vitals(journal, home.joiner),
         Complaints(sinks),
         losses := Losses(journal, lambda: reader.dropped),

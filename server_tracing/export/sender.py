@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 from server_tracing import unpatched
+from server_tracing.record import Running
 
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
@@ -120,7 +121,8 @@ class Sender:
 
     def _to_disk(self, batches: Sequence[Batch]) -> None:
         """Write batches of one lane into one file."""
-        last, records = batches[-1], [record for batch in batches for record in batch.records]
+        last, held = batches[-1], [record for batch in batches for record in batch.records]
+        records = [record for record in held if type(record) is not Running]  # by then it may have ended
         if not self.traits.spool_size:
             for batch in batches:
                 batch.drop_rest("backlog")

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-
-import msgspec
 
 from server_tracing.journal import Journal
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.record import End, Outcome, Record, Vitals
-from server_tracing.sampling import Sampler, Told
+from server_tracing.sampling import Sampler
 
 from .join import Joiner
 from .lane import Lane, Outlet
@@ -102,7 +99,7 @@ class Source:
         try:
             request = self._shaper.request(trail)
             if request is not None:
-                self._sampler.decide(request, int(request.trace_id, 16), _told(trail))
+                self._sampler.decide(request, int(request.trace_id, 16), trail.told)
         except Exception:  # noqa: BLE001 - whatever a frame may hold, it costs one record and a count
             self._lose("garbled", trail.position, now)
             return
@@ -238,16 +235,6 @@ def book(tally: Tally, closing: Closed) -> None:
     for reason, many in closing.dropped.items():
         tally.drop(reason, many)
     tally.closed = max(tally.closed, closing.number)
-
-
-def _told(trail: Trail) -> Told | None:
-    """What others were told while the request ran, if anybody asked."""
-    note = trail.notes.get(("sampled", "", "")) if trail.notes else None
-    if note is None:
-        return None
-    with suppress(msgspec.ValidationError):
-        return msgspec.convert(note.value, Told)
-    return None
 
 
 def _number(trail: Trail) -> int:

@@ -29,6 +29,7 @@ def exception_info(fault: Fault, redactor: Redactor, depth: int = MAX_CAUSES) ->
         stack=stack_text(fault.frames, fault.skipped),
         cause=cause,
         frames=fault.frames,
+        skipped=fault.skipped,
     )
 
 

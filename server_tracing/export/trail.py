@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from server_tracing.record import Begin, Carried, End, Kind, Note, Span, Stack
+from server_tracing.sampling import Told
 
 NOWHERE = -1  # as a pin: the ring keeps nothing for it
 _encode = msgspec.msgpack.Encoder().encode
@@ -27,11 +29,21 @@ class Trail(Struct, gc=False):
     spans_dropped: int = 0
     notes: dict[tuple[str, str, str], Note] | None = None
     stack: Stack | None = None
+    announced: bool = False  # as one that takes long
 
     @property
     def rich(self) -> bool:
         """Was anything said of it between its begin and its end?"""
         return self.notes is not None or self.spans is not None or self.stack is not None
+
+    @property
+    def told(self) -> Told | None:
+        """What others were told of its sampling while it ran, if anybody asked."""
+        note = self.notes.get(("sampled", "", "")) if self.notes else None
+        if note is not None:
+            with suppress(msgspec.ValidationError):
+                return msgspec.convert(note.value, Told)
+        return None
 
     def frames(self) -> list[tuple[int, bytes]]:
         """The trail so far, as frames to be written once more."""

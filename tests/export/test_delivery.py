@@ -34,6 +34,8 @@ def outcome(error: BaseException | None) -> Parcel:
         (ExportError("some", remaining=RECORDS[:1], refused=2, reason="bad"), 1, {"bad": 2}, 1),
         (ExportError("some", remaining=[], refused=1, reason="bad"), 3, {"bad": 1}, 0),
         (ExportError("some", remaining=[], refused=99, reason="bad"), 0, {"bad": 4}, 0),
+        (ExportError("some", remaining=RECORDS[:1], refused={"a": 1, "b": 1}), 1, {"a": 1, "b": 1}, 1),
+        (ExportError("some", remaining=[], refused={"a": 3, "b": 9}), 0, {"a": 3, "b": 1}, 0),
         (ExportError("some", remaining=RECORDS[:1], permanent=True, reason="bad"), 3, {"bad": 1}, 0),
         (RuntimeError("a bug"), 0, {}, 4),
         (MemoryError(), 0, {}, 4),

@@ -27,16 +27,21 @@ def derive(origin: Origin, number: int, start: int) -> tuple[int, int]:
 
 
 def hexadecimal(origin: Origin) -> Callable[[int, int], tuple[str, str]]:
-    """A function like `derive` for this origin that gives the ids as they are written, in half the time."""
+    """A function like `derive` for this origin that gives the ids as they are written, in a third of the
+    time. It belongs to one thread: it remembers the second it wrote last."""
     keyed = blake2b(digest_size=20, key=origin.seed).copy
     offset = origin.wall - origin.monotonic
+    last, written = -1, ""
 
     def ids(number: int, start: int) -> tuple[str, str]:
+        nonlocal last, written
+        second = (offset + start) // 1_000_000_000
+        if second != last:
+            last, written = second, f"{second & 0xFFFFFFFF:08x}"
         digest = keyed()
         digest.update(number.to_bytes(8, "little"))
         digits = digest.hexdigest()
-        second = (offset + start) // 1_000_000_000 & 0xFFFFFFFF
-        return f"{second:08x}{digits[:24]}", digits[24:] if digits[24:] != _NO_ID else _FIRST_ID
+        return written + digits[:24], digits[24:] if digits[24:] != _NO_ID else _FIRST_ID
 
     return ids
 

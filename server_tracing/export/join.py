@@ -43,6 +43,7 @@ _mark = msgspec.msgpack.Decoder(Mark).decode
 
 
 Joined = Trail | Vitals | Mark | Loss | None
+Handler = Callable[[int, bytes], Joined]  # of a frame's position and payload
 
 
 class Joiner:
@@ -63,9 +64,9 @@ class Joiner:
         self._gone: dict[int, int] | None = {} if adopted else None  # number -> where its end was found
         self._moving: dict[int, int] = {}  # carried, and not yet read back -> where its end was found, or -1
         self._zones: list[tuple[int, int]] = []
-        handlers: dict[Kind, Callable[[int, bytes], Joined]] = {
-            Kind.BEGIN_TEXT: self._begin_text,
-            Kind.BEGIN_BYTES: self._begin_bytes,
+        handlers: dict[Kind, Handler] = {
+            Kind.BEGIN_TEXT: self._beginner(Kind.BEGIN_TEXT, _begin_text),
+            Kind.BEGIN_BYTES: self._beginner(Kind.BEGIN_BYTES, _begin_bytes),
             Kind.CARRIED: self._carried,
             Kind.HEAD: self._head,
             Kind.END: self._whole_end,
@@ -97,28 +98,23 @@ class Joiner:
 
     # ------------------------------------------------------------ one frame each
 
-    def _begin_text(self, position: int, payload: bytes) -> Joined:
-        return self._begin(Kind.BEGIN_TEXT, _begin_text, position, payload)
+    def _beginner(self, kind: int, decode: Callable[[bytes], Begin[Any]]) -> Handler:
+        opened, kind = self.open, int(kind)
 
-    def _begin_bytes(self, position: int, payload: bytes) -> Joined:
-        return self._begin(Kind.BEGIN_BYTES, _begin_bytes, position, payload)
+        def begin(position: int, payload: bytes) -> Joined:
+            if position >= self._counted_from:
+                self.begun += 1
+            try:
+                trail = Trail(kind, decode(payload), position)
+            except Exception:  # noqa: BLE001 - it was begun, so it must be accounted for
+                self.garbled += 1
+                return Loss("garbled")
+            if opened.setdefault(trail.begin.number, trail) is not trail:
+                self.garbled += 1
+                return Loss("garbled")
+            return None
 
-    def _begin(
-        self, kind: int, decode: Callable[[bytes], Begin[Any]], position: int, payload: bytes
-    ) -> Joined:
-        if position >= self._counted_from:
-            self.begun += 1
-        try:
-            begin = decode(payload)
-        except Exception:  # noqa: BLE001 - it was begun, so it must be accounted for
-            self.garbled += 1
-            return Loss("garbled")
-        number = begin.number
-        if number in self.open:
-            self.garbled += 1
-            return Loss("garbled")
-        self.open[number] = Trail(kind, begin, position)
-        return None
+        return begin
 
     def _carried(self, position: int, payload: bytes) -> Joined:
         carried = _carried(payload)

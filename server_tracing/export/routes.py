@@ -60,12 +60,13 @@ class Routes:
         taken, mounted, template = left.partition(MOUNTED) if left else ("", "", "")
         if left and not mounted:
             return left
-        try:
-            found = self._find(method, path, host, websocket, status in REDIRECTS)
-            if found is not None or not mounted:
-                return found
-        except Exception:  # noqa: BLE001, S110 - a router is the framework's code, and the application's
-            pass
+        if self._routers or self._clock() >= self._look_at:
+            try:
+                found = self._find(method, path, host, websocket, status in REDIRECTS)
+                if found is not None or not mounted:
+                    return found
+            except Exception:  # noqa: BLE001, S110 - a router is the framework's code, and the application's
+                pass
         if mounted:
             return routeless_name(taken) + template
         return routeless_name(path) if self._derive and path else None

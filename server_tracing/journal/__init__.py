@@ -36,6 +36,8 @@ _WORD = struct.Struct("<Q")
 _FRAME = struct.Struct("<II")  # length | kind << 24, check
 _CHECKPOINT = struct.Struct("<QII")  # sequence, length, crc32 (reader's thread: it may cost what it costs)
 
+UNKNOWN = 1 << 63  # the head of a journal that another process writes, or wrote: checks tell where it ends
+_PAD = int(Kind.PAD)
 ABORT_REASONS = ("", "timeout", "signal", "exit")
 
 
@@ -157,34 +159,27 @@ class Journal:
         word: int = _WORD.unpack_from(self._map, offset)[0]
         return word
 
-    def read(self, position: int, limit: int = 64) -> tuple[list[RawFrame], int]:
-        """At most `limit` committed frames from `position` on, and the position behind them."""
-        frames: list[RawFrame] = []
-        end = self._ring.head() if self._ring is not None else None
-        while len(frames) < limit and (end is None or position < end):
-            found = self._frame(position)
-            if found is None:
+    def read(self, position: int, limit: int = 64) -> tuple[list[tuple[int, int, bytes]], int]:
+        """At most `limit` committed frames (as RawFrame has them) from `position` on, and the position behind
+        them. One loop over local names: a call and a named tuple a frame took half as long again."""
+        frames: list[tuple[int, int, bytes]] = []
+        memory, size, salt, unpack = self._map, self.size, self._salt, _FRAME.unpack_from
+        end = self._ring.head() if self._ring is not None else UNKNOWN
+        while len(frames) < limit and position < end:
+            offset = position % size
+            start = RING + offset
+            word, found = unpack(memory, start)
+            length, kind = word & 0xFFFFFF, word >> 24
+            room = length + 15 & ~7
+            if found != position + salt & CHECK_MASK or offset + room > size:
                 break
-            frame, position = found
-            if frame is not None:
-                frames.append(frame)
+            if kind != _PAD:
+                payload = memory[start + 8 : start + 8 + length]
+                if self.read_only and unpack(memory, start)[1] != found:
+                    break  # its worker, alive, has overwritten it meanwhile
+                frames.append((position, kind, payload))
+            position += room
         return frames, position
-
-    def _frame(self, position: int) -> tuple[RawFrame | None, int] | None:
-        offset = position % self.size
-        check = position + self._salt & CHECK_MASK
-        word, found = _FRAME.unpack_from(self._map, RING + offset)
-        length, kind = word & 0xFFFFFF, word >> 24
-        room = length + 15 & ~7
-        if found != check or offset + room > self.size:
-            return None
-        if kind == Kind.PAD:
-            return None, position + room
-        start = RING + offset + 8
-        payload = self._map[start : start + length]
-        if self.read_only and _FRAME.unpack_from(self._map, RING + offset)[1] != check:
-            return None  # its worker, alive, has overwritten it meanwhile
-        return RawFrame(position, kind, payload), position + room
 
     def frames(self, position: int | None = None) -> Iterator[RawFrame]:
         """Every committed frame from `position` (or the tail) on."""
@@ -193,7 +188,7 @@ class Journal:
             frames, position = self.read(position)
             if not frames:
                 return
-            yield from frames
+            yield from map(RawFrame._make, frames)
 
     # ------------------------------------------------------------ settling
 

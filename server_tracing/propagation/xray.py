@@ -15,6 +15,10 @@ from server_tracing.propagation.context import Context, Found, Headers, identifi
 NAMES: tuple[str, ...] = ("x-amzn-trace-id",)
 MAX_EXTRA = 1024  # characters of foreign fields handed on: Lineage needs a few dozen
 
+# How load balancers and SDKs write it, which is nearly always: read at once, in a third of the time.
+_USUAL = re.compile(
+    r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;Parent=([0-9a-f]{16}))?(?:;Sampled=([01]))?"
+)
 _KEY = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _DECISIONS = {"0": False, "1": True}
@@ -39,6 +43,24 @@ def read(found: Found) -> Context | None:
     header = only(found, NAMES[0])
     if not header:
         return None
+    usual = _USUAL.fullmatch(header)
+    return _usual(*usual.groups()) if usual else _any(header)
+
+
+def _usual(second: str, rest: str, parent: str | None, sampled: str | None) -> Context | None:
+    trace_id = int(second + rest, 16) or None
+    parent_id = int(parent, 16) or None if parent else None
+    if trace_id is None and sampled is None:
+        return None
+    return Context(
+        trace_id=trace_id,
+        parent_id=parent_id if trace_id else None,
+        sampled=_DECISIONS[sampled] if sampled else None,
+        source="xray",
+    )
+
+
+def _any(header: str) -> Context | None:
     fields = _fields(header)
     trace_id = from_xray_root(fields.pop("Root", ""))
     parent_id = identifier(fields.pop("Parent", ""), 16)

@@ -60,6 +60,7 @@ class Redactor:
         self._secret = SecretNames(rules.redact)
         self._secret_in_messages = SecretNames((*rules.redact, *_IN_MESSAGES))
         self._headers = frozenset(name.lower() for name in rules.headers) - NEVER_SENT
+        self.keeps_headers = bool(self._headers)
 
     def query(self, query: str) -> str | None:
         """The query string as it came, but for the hidden values; None for none at all."""
@@ -71,11 +72,10 @@ class Redactor:
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         """The headers on the allow-list, repeated ones joined; never cookies or credentials."""
         kept: dict[str, str] = {}
-        if self._headers:
-            for name, value in headers:
-                key = name.lower()
-                if key in self._headers:
-                    kept[key] = _safe(f"{kept[key]}, {value}" if key in kept else value, LONGEST_HEADER)
+        for name, value in headers:
+            key = name.lower()
+            if key in self._headers:
+                kept[key] = _safe(f"{kept[key]}, {value}" if key in kept else value, LONGEST_HEADER)
         return kept
 
     def message(self, text: str) -> str:

@@ -93,23 +93,24 @@ class Store(Writer):
 
         Returns how many records cannot be stored by anybody, which is a bug of whoever made them.
         """
-        kept = batch.encodable(records)
-        requests = [record for record in kept if isinstance(record, Request)]
         # All that can be done before the lock is, because others wait for it.
-        packed, counted = [batch.pack(some) for some in _slices(requests)], minutes.count(requests)
+        requests, packed = _packed([record for record in records if type(record) is Request])
+        counted = minutes.count(requests)
+        events = batch.encodable(record for record in records if type(record) is Event)
+        vitals = batch.encodable(record for record in records if type(record) is WorkerVitals)
 
         def work() -> None:
             if self.acked(source) >= upto:
                 return
             self._add_batches(packed)
             self._count(counted)
-            self._add_events([record for record in kept if isinstance(record, Event)])
-            self._add_vitals([record for record in kept if isinstance(record, WorkerVitals)], source)
+            self._add_events(events)
+            self._add_vitals(vitals, source)
             self._run(_ACK, source, upto, int(self._clock()))
             self._trim(sum(len(one.records) for one in packed))
 
         self._write(work)
-        return len(records) - len(kept)
+        return len(records) - len(requests) - len(events) - len(vitals)
 
     def fold(self, source: str, counts: object) -> None:
         """Add a finished worker's counts (a `ledger.Checkpoint`) to the totals, once for its journal."""
@@ -202,5 +203,15 @@ class Store(Writer):
         self._run("DELETE FROM sources WHERE time < ?", int(now - SOURCES_KEPT))
 
 
-def _slices(requests: Sequence[Request]) -> list[Sequence[Request]]:
-    return [requests[start : start + PER_BATCH] for start in range(0, len(requests), PER_BATCH)]
+def _packed(requests: list[Request]) -> tuple[list[Request], list[batch.Batch]]:
+    """Those that can be stored, and the batches they make."""
+    try:
+        return requests, _batches(requests)
+    except Exception:  # noqa: BLE001 - a bug of whoever made one of them must not cost the others
+        kept = batch.encodable(requests)
+        return kept, _batches(kept)
+
+
+def _batches(requests: list[Request]) -> list[batch.Batch]:
+    slices = (requests[start : start + PER_BATCH] for start in range(0, len(requests), PER_BATCH))
+    return [batch.pack(some) for some in slices]

@@ -8,7 +8,7 @@ lock, and beside a busy thread each costs up to 5 ms to get it back, with the st
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from datetime import datetime, timezone
 
 import msgspec
 from msgspec import Struct
@@ -20,18 +20,14 @@ PER_MINUTE = 500  # entries: routes come from clients where no framework is know
 OTHER = "(other)"
 UNKNOWN = "(unknown)"  # the route of a request that was refused before it had a path
 
+NEVER = datetime.max.replace(tzinfo=timezone.utc)
 OUTCOMES = {outcome.name.lower(): int(outcome) for outcome in Outcome}
 NAMES = {number: name for name, number in OUTCOMES.items()}
 
 
-class Series(NamedTuple):
-    """What requests of a minute are counted by."""
-
-    service: str
-    route: str
-    method: str
-    status: int  # 0: none was sent
-    outcome: int
+# What requests of a minute are counted by: service, route, method, status (0: none was sent), outcome. A plain
+# tuple, because each request makes one.
+Series = tuple[str, str, str, int, int]
 
 
 class Counts(Struct):
@@ -66,25 +62,32 @@ _entries = msgspec.msgpack.Decoder(list[Entry])
 def count(requests: Iterable[Request]) -> dict[int, Minute]:
     """By the minute in which they began."""
     minutes: dict[int, Minute] = {}
+    begins = ends = NEVER  # of the minute in hand: comparing is a fourth of computing
+    counted: Minute = {}
     for request in requests:
-        counted = minutes.setdefault(int(request.start.timestamp()) // 60, {})
+        if not begins <= request.start <= ends:
+            number = int(request.start.timestamp()) // 60
+            begins = datetime.fromtimestamp(number * 60, timezone.utc)
+            ends = begins.replace(second=59, microsecond=999_999)
+            counted = minutes.setdefault(number, {})
         series = series_of(request)
         counts = counted.get(series)
         if counts is None:
             counts = counted[series] = Counts()
         counts.count += 1
         if has_latency(request):
-            number = bucket(request.duration_ms)
-            counts.buckets[number] = counts.buckets.get(number, 0) + 1
+            place = bucket(request.duration_ms)
+            counts.buckets[place] = counts.buckets.get(place, 0) + 1
     return minutes
 
 
 def merge(known: Iterable[Entry], more: Minute) -> bytes:
     """A minute with `more` in it, as stored."""
-    merged: Minute = {Series(*_key(entry)): Counts(entry.count, entry.buckets) for entry in known}
+    merged: Minute = {_key(entry): Counts(entry.count, entry.buckets) for entry in known}
     for series, counts in more.items():
         if series not in merged and len(merged) >= PER_MINUTE:
-            series = series._replace(route=OTHER, method="")
+            service, _, _, status, outcome = series
+            series = (service, OTHER, "", status, outcome)
         merged.setdefault(series, Counts()).add(counts.count, counts.buckets)
     return _encoder.encode([(*series, counts.count, counts.buckets) for series, counts in merged.items()])
 
@@ -95,7 +98,7 @@ def unpack(blob: bytes) -> list[Entry]:
 
 
 def series_of(request: Request) -> Series:
-    return Series(
+    return (
         request.service,
         request.route or UNKNOWN,
         request.method or "",
@@ -113,5 +116,5 @@ def has_latency(request: Request) -> bool:
     )
 
 
-def _key(entry: Entry) -> tuple[str, str, str, int, int]:
+def _key(entry: Entry) -> Series:
     return entry.service, entry.route, entry.method, entry.status, entry.outcome

@@ -37,6 +37,7 @@ class Lane:
         self.outlet = outlet
         self.tally = tally
         self._traits = outlet.traits
+        self._sampled_only = outlet.traits.sampled_only
         self._stored = stored  # what the exporter remembers to have, beyond what was counted
         self._batch: Batch | None = None
         self._handed_out: deque[Batch] = deque()
@@ -54,11 +55,13 @@ class Lane:
         """A record whose end stands at `position`, and which needs the ring from `pin` on."""
         if position < self.tally.acked:
             return
-        batch = self._filling(pin, now)
+        batch = self._batch
+        if batch is None or pin < batch.floor:
+            batch = self._filling(pin, now)
         if type(record) is Request:
             batch.size += 1
             self.tally.queued += 1
-            if self._traits.sampled_only and not record.sampled:
+            if self._sampled_only and not record.sampled:
                 batch.unsampled += 1
                 return
         if position >= self._stored:

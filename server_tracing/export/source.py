@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from server_tracing.journal import Journal
 from server_tracing.journal.ledger import Checkpoint, Tally
-from server_tracing.record import End, Outcome, Record, Vitals
+from server_tracing.record import End, Mark, Outcome, Record, Vitals
 from server_tracing.sampling import Sampler
 
 from .join import Joiner
@@ -75,25 +75,19 @@ class Source:
     def read(self, now: float) -> int:
         """Take one slice of frames; how many there were."""
         frames, position = self.journal.read(self.position, SLICE)
+        feed, finish = self.joiner.feed, self._finish
         for place, (position_of, kind, payload) in enumerate(frames):
-            self._take(position_of, kind, payload, now)
+            joined = feed(position_of, kind, payload)
+            if isinstance(joined, Trail):
+                finish(joined, now)
+            elif joined is not None:
+                self._tell(joined, position_of, now)
             if place % 8 == 7:
                 self._pace.breathe(8)
         self.position = position
         for lane in self.lanes:
             lane.advance(position, now)
         return len(frames)
-
-    def _take(self, position: int, kind: int, payload: bytes, now: float) -> None:
-        joined = self.joiner.feed(position, kind, payload)
-        if joined is None:
-            return
-        if type(joined) is Trail:
-            self._finish(joined, now)
-        elif type(joined) is Loss:
-            self._lose(joined.reason, position, now)
-        else:
-            self._tell(joined, position, now)
 
     def _finish(self, trail: Trail, now: float) -> None:
         try:
@@ -109,14 +103,17 @@ class Source:
             return
         self._hand_on(request, trail.position, trail.pin, now)
 
-    def _tell(self, joined: object, position: int, now: float) -> None:
+    def _tell(self, joined: Loss | Vitals | Mark, position: int, now: float) -> None:
+        if isinstance(joined, Loss):
+            self._lose(joined.reason, position, now)
+            return
         try:
             record: Record
-            if type(joined) is Vitals:
+            if isinstance(joined, Vitals):
                 self._last_vitals = joined
                 record = self._shaper.vitals(joined)
             else:
-                record = self._shaper.event(joined)  # type: ignore[arg-type]
+                record = self._shaper.event(joined)
         except Exception:  # noqa: BLE001 - as above
             self.joiner.garbled += 1
             return

@@ -16,9 +16,7 @@ NAMES: tuple[str, ...] = ("x-amzn-trace-id",)
 MAX_EXTRA = 1024  # characters of foreign fields handed on: Lineage needs a few dozen
 
 # How load balancers and SDKs write it, which is nearly always: read at once, in a third of the time.
-_USUAL = re.compile(
-    r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;Parent=([0-9a-f]{16}))?(?:;Sampled=([01]))?"
-)
+_USUAL = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;Parent=([0-9a-f]{16}))?(?:;Sampled=([01]))?")
 _KEY = re.compile(r"[\x21-\x7e]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _DECISIONS = {"0": False, "1": True}

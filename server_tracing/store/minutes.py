@@ -25,8 +25,8 @@ OUTCOMES = {outcome.name.lower(): int(outcome) for outcome in Outcome}
 NAMES = {number: name for name, number in OUTCOMES.items()}
 
 
-# What requests of a minute are counted by: service, route, method, status (0: none was sent), outcome. A plain
-# tuple, because each request makes one.
+# What requests of a minute are counted by: service, route, method, status (0: none was sent), outcome.
+# A plain tuple, because each request makes one.
 Series = tuple[str, str, str, int, int]
 
 

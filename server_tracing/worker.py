@@ -126,6 +126,7 @@ def _assemble(
     reasons: Callable[[int], str | None] | None,
 ) -> Worker:
     from server_tracing import export  # threads, SQLite and the like: only in a process that serves
+    from server_tracing.capture.finding import slot_in
 
     config = loaded.config
     service = service_name(config, app)
@@ -147,6 +148,7 @@ def _assemble(
         reasons=reasons,
         sampler=sampler,
         applications=lambda: recorder.applications,
+        whereabouts=export.Whereabouts(slot_in, lambda: recorder.loops, lambda: recorder.pools),
     )
     recorder.mark("boot", f"{server} {worker_class}".strip())
     host = partial(host_for, recorder, config, sampler, addresses(trusted_proxies))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.asgi_server import App, Message, Receive, Scope, Send, application_fault
@@ -27,6 +29,8 @@ def recorded(app: App, recorder: Recorder, otherwise: App) -> App:
         if scope.get("type") != "lifespan":
             return await otherwise(scope, receive, send)
         last = ""
+        with suppress(RuntimeError):  # not asyncio's
+            recorder.loops.add(get_running_loop())
 
         def note(message: Message) -> Awaitable[None]:
             nonlocal last

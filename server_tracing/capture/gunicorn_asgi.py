@@ -33,6 +33,7 @@ def attach_asgi(worker: Any, recorder: Recorder) -> None:
 
     from server_tracing.capture.gunicorn_http2 import watch_refused_streams
 
+    recorder.loops.add(worker.loop)
     worker.asgi = wrap(worker.asgi, recorder, GunicornServer())
     watch_refusals(protocol.ASGIProtocol, recorder)
     watch_buffers(protocol.ASGIProtocol)

@@ -8,6 +8,7 @@ were configured run as before: what they raise reaches gunicorn, what goes wrong
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,9 +49,27 @@ def attach_hooks(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
     settings.set("pre_request", before(recorder, settings.pre_request, timed))
     settings.set("post_request", after(recorder, answers(worker), settings.post_request, timed))
     worker.handle_error = on_error(worker, recorder, watch_error_pages())
+    if shares_thread:
+        watch_pools(recorder)
     watch_responses(recorder.clock)
     watch_error_stream()
     watch_refused_streams(worker.cfg, recorder)
+
+
+def watch_pools(recorder: Recorder) -> None:
+    """Know the pools of greenlets that gevent's worker is about to make, one for each of its sockets: who
+    looks for a request that is stuck finds it there, and no request has to say where it is."""
+    module = sys.modules.get("gunicorn.workers.ggevent")
+    pool = getattr(module, "Pool", None)
+    if module is None or pool is None:
+        return
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        made = pool(*arguments, **named)
+        recorder.pools.add(made)
+        return made
+
+    module.Pool = noted  # type: ignore[attr-defined]
 
 
 def before(

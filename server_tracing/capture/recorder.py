@@ -12,6 +12,7 @@ from contextvars import copy_context
 from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypedDict
+from weakref import WeakSet
 
 import msgspec
 
@@ -19,6 +20,8 @@ from server_tracing.journal.ring import MAX_FRAME, MINIMAL_ROOM
 from server_tracing.record import Fault, Kind, Outcome
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from typing_extensions import Unpack
 
     from server_tracing.frameworks import Served
@@ -101,6 +104,9 @@ class Recorder:
         self._entered: Callable[[Slot | None], object] | None = None
         self._left: Callable[[Slot], object] | None = None
         self.applications: list[Served] = []  # by this process; the exporter asks them for routes
+        # Where those requests are served that share a thread, for who asks where one is:
+        self.loops: WeakSet[AbstractEventLoop] = WeakSet()
+        self.pools: WeakSet[Any] = WeakSet()  # of greenlets
         self._encode = encode
         next_number = count(1).__next__
         self.begin_text = self._beginner(

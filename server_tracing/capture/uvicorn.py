@@ -13,6 +13,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.asgi import wrap
@@ -48,6 +49,8 @@ class Following:
         if self.recorder is None:
             return
         self.serving.add(config)
+        with suppress(RuntimeError):  # built before its loop runs, by a program of its own
+            self.recorder.loops.add(asyncio.get_running_loop())
         app = config.loaded_app
         if app is vars(config).get("server_tracing", self):  # a configuration that is served once more
             app = app.__wrapped__

@@ -7,5 +7,6 @@ Imports the root modules only, and a backend's library not before its exporter i
 """
 
 from .pipeline import Pipeline, Summary, recover, start
+from .whereabouts import Whereabouts
 
-__all__ = ["Pipeline", "Summary", "recover", "start"]
+__all__ = ["Pipeline", "Summary", "Whereabouts", "recover", "start"]

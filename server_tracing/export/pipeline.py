@@ -31,6 +31,7 @@ from .shape import Shaper
 from .source import Source
 from .spool import Spool
 from .watchdog import Watchdog, too_long
+from .whereabouts import Whereabouts
 
 log = logging.getLogger("server_tracing.export")
 
@@ -80,9 +81,11 @@ def start(
     exporters: Sequence[Exporter] | None = None,
     sampler: Sampler | None = None,
     applications: Applications = tuple,
+    whereabouts: Whereabouts | None = None,
 ) -> Pipeline:
     """Begin to export what this worker's journal gets, and what dead workers left. `sampler` is the one that
-    also decides inside requests, where somebody asks there; `applications` are those this process serves."""
+    also decides inside requests, where somebody asks there; `applications` are those this process serves;
+    `whereabouts` finds where its requests are when they take too long."""
     reader, sinks = _assemble(
         loaded.config,
         journal,
@@ -93,6 +96,7 @@ def start(
         exporters,
         sampler,
         applications,
+        whereabouts,
         stuck_after=too_long(loaded.config.capture.stuck_after, timeout),
     )
     reader.start()
@@ -109,6 +113,7 @@ def _assemble(
     exporters: Sequence[Exporter] | None,
     sampler: Sampler | None = None,
     applications: Applications = tuple,
+    whereabouts: Whereabouts | None = None,
     *,
     stuck_after: float = 0.0,
     any_destination: bool = False,
@@ -134,7 +139,7 @@ def _assemble(
     claims = Claims(journals, open_source, ledger.fold, reasons, any_destination=any_destination)
     chores = (
         Heads(journal, home.joiner, open_slots, pace),
-        Watchdog(journal, home.joiner, open_slots, stuck_after),
+        Watchdog(journal, home.joiner, open_slots, stuck_after, whereabouts=whereabouts),
         Carrier(journal, home.joiner, lambda: home.position),
         Announcer(home, shaper(journal), sampler, pace),
         Vitals(journal, home.joiner),

@@ -1,15 +1,14 @@
 """Where is it? The stack of a request that has been running for too long, written down while it still runs.
 
-So it is there even if the worker is killed a moment later. It is the stack of the thread that serves the
-request, taken once per request; where many requests share a thread (an event loop, greenlets), a thread's
-stack says nothing of any one of them, and nothing is written.
+So it is there even if the worker is killed a moment later. It is taken once per request, of its thread, its
+task or its greenlet (whereabouts.py). WebSockets are not stuck because they are old, and have none.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from types import FrameType
 
 import msgspec
@@ -20,9 +19,14 @@ from server_tracing.record import Frame, Kind, Stack
 from .chores import Slot
 from .join import Joiner
 from .stacks import MAX_FRAMES
+from .whereabouts import Whereabouts
 
 WITHOUT_TIMEOUT = 10.0  # seconds, where neither a setting nor a worker timeout says what is too long
 OFTEN = 0.5  # seconds between looks
+SELDOM = 30.0  # the same where looking finds nothing
+AT_ONCE = 100  # requests looked for in one go
+SHARE = 8  # stacks of open requests may take this part of the ring
+ENDLESS = ("ws", "wss")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -43,49 +47,55 @@ class Watchdog:
         open_slots: Callable[[], Iterable[Slot]],
         after: float,
         *,
+        whereabouts: Whereabouts | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
-        stacks: Callable[[], Mapping[int, FrameType]] = sys._current_frames,
     ) -> None:
         self._journal = journal
         self._joiner = joiner
         self._open_slots = open_slots
         self._after = int(after * 1e9)
+        self._whereabouts = whereabouts or Whereabouts()
         self._clock = clock
-        self._stacks = stacks
         self._next = 0.0
+        self._rest = OFTEN
+        self._room: dict[int, int] = {}  # bytes in the ring, by the number of the open request
 
     def __call__(self, now: float) -> None:
         if not self._after or now < self._next:
             return
-        self._next = now + OFTEN
-        stuck = list(self._stuck())
-        stacks = self._stacks() if stuck else {}
-        for slot in stuck:
-            if slot.thread in stacks:
-                self._write(slot, stacks[slot.thread])
+        stuck = {slot.number: (slot, kind) for slot, kind in islice(self._stuck(), AT_ONCE)}
+        written = 0
+        for slot, frames in self._whereabouts.find(stuck) if stuck else ():
+            written += self._write(slot, frames)
+        self._rest = OFTEN if written == len(stuck) else min(self._rest * 2, SELDOM)
+        self._next = now + self._rest
 
-    def _stuck(self) -> Iterator[Slot]:
+    def _stuck(self) -> Iterator[tuple[Slot, int]]:
         before = self._clock() - self._after
         for slot in list(self._open_slots()):
             if slot.start < before:
                 trail = self._joiner.find(slot.number)
-                if trail is not None and trail.kind == Kind.BEGIN_TEXT and trail.stack is None:
-                    yield slot
+                if trail is not None and trail.stack is None and trail.begin.scheme not in ENDLESS:
+                    yield slot, trail.kind
 
-    def _write(self, slot: Slot, top: FrameType) -> None:
-        stack = Stack(slot.number, self._clock(), frames_of(top))
+    def _write(self, slot: Slot, frames: list[FrameType]) -> bool:
+        stack = Stack(slot.number, self._clock(), told(frames))
+        encoded = _encode(stack)
         trail = self._joiner.find(slot.number)
-        if trail is not None and self._journal.append(Kind.STACK, _encode(stack)):
-            trail.stack = stack
+        if trail is None or not (self._has_room(len(encoded)) and self._journal.append(Kind.STACK, encoded)):
+            return False
+        trail.stack = stack
+        self._room[slot.number] = len(encoded)
+        return True
+
+    def _has_room(self, wanted: int) -> bool:
+        self._room = {number: size for number, size in self._room.items() if self._joiner.find(number)}
+        return sum(self._room.values()) + wanted <= self._journal.size // SHARE
 
 
-def frames_of(top: FrameType) -> list[Frame]:
-    """The innermost frames of a stack, the innermost last."""
-    frames: list[Frame] = []
-    frame: FrameType | None = top
-    while frame is not None and len(frames) < MAX_FRAMES:
-        code = frame.f_code
-        frames.append(Frame(code.co_filename, frame.f_lineno or 0, code.co_name))
-        frame = frame.f_back
-    frames.reverse()
-    return frames
+def told(frames: list[FrameType]) -> list[Frame]:
+    """The innermost of these frames as they are written down; the innermost stands last."""
+    return [
+        Frame(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
+        for frame in frames[-MAX_FRAMES:]
+    ]

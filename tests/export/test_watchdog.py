@@ -7,7 +7,8 @@ import threading
 import pytest
 from export_kit import HEADERS, Worker
 
-from server_tracing.export.watchdog import OFTEN, WITHOUT_TIMEOUT, Watchdog, too_long
+from server_tracing.export.watchdog import OFTEN, SELDOM, SHARE, WITHOUT_TIMEOUT, Watchdog, too_long
+from server_tracing.export.whereabouts import Whereabouts
 from server_tracing.record import Kind, Outcome
 
 
@@ -55,7 +56,7 @@ def test_the_stack_of_a_stuck_request_is_written_once_and_reaches_its_record():
     assert request.stack.splitlines()[-2].endswith("in wait")
 
 
-def test_a_request_that_shares_its_thread_has_no_stack():
+def test_a_request_that_shares_its_thread_does_not_get_its_stack():
     """What an event loop does right now is not what this request waits for."""
     worker = Worker()
     headers = [(b"host", b"x")]
@@ -74,6 +75,53 @@ def test_a_thread_that_is_gone_or_not_a_thread_has_no_stack():
     worker.clock.advance(100)
     watch(worker)(OFTEN)
     assert stacks_written(worker) == 0
+
+
+def test_a_websocket_is_not_stuck_because_it_is_old():
+    """It lasts as long as its client wants."""
+    worker = Worker()
+    worker.recorder.begin_text("GET", "/", "1.1", "ws", "", 0, HEADERS)
+    worker.wake(1.0)
+    worker.clock.advance(100)
+    watch(worker)(OFTEN)
+    assert stacks_written(worker) == 0
+
+
+def test_stacks_take_an_eighth_of_the_ring_at_most():
+    """Hundreds of hanging requests do not keep others from being recorded."""
+    worker = Worker(size=1 << 18)
+    for number in range(400):
+        worker.begin(f"/{number}")
+    worker.wake(1.0)
+    worker.clock.advance(100)
+    watchdog = watch(worker)
+    for look in range(1, 40):
+        watchdog(look * SELDOM)
+    written = [len(frame.payload) for frame in worker.journal.frames(0) if frame.kind == Kind.STACK]
+    assert len(written) > 3
+    assert sum(written) <= worker.journal.size / SHARE
+
+
+def test_what_cannot_be_found_is_looked_for_less_and_less_often():
+    """Looking costs something where there are many tasks."""
+    looked = []
+
+    class Nowhere(Whereabouts):
+        def find(self, wanted):
+            looked.append(dict(wanted))
+            return iter(())
+
+    worker = Worker()
+    worker.begin("/")
+    worker.wake(1.0)
+    worker.clock.advance(100)
+    slots = worker.recorder.open.values
+    watchdog = Watchdog(
+        worker.journal, worker.source.joiner, slots, 5.0, whereabouts=Nowhere(), clock=worker.clock.ns
+    )
+    for tenth in range(600):
+        watchdog(100 + tenth / 10)
+    assert len(looked) == 6
 
 
 def test_it_can_be_switched_off():

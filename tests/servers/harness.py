@@ -28,6 +28,7 @@ from server_tracing.store.view import View
 PYTHON = os.environ.get("SERVER_TRACING_TEST_PYTHON", sys.executable)
 REPOSITORY = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).resolve().parent
+FAULTS = REPOSITORY / "tests" / "faults"  # has applications too
 FOREIGN = ("SERVER_TRACING_", "GUNICORN_", "UVICORN_", "AWS_XRAY_", "OTEL_", "APPLICATIONINSIGHTS_", "WEB_")
 START_LIMIT = 30.0  # seconds; two shared cores start slowly
 BIND = {"gunicorn": ["-b", "127.0.0.1:{port}"], "uvicorn": ["--host", "127.0.0.1", "--port", "{port}"]}
@@ -154,7 +155,7 @@ def ended(state_dir: Path | str, count: int, timeout: float = 15.0) -> list[dict
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a server: nothing of the caller's settings, the package and the apps importable."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    kept["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(APPS)])
+    kept["PYTHONPATH"] = os.pathsep.join(map(str, (REPOSITORY, APPS, FAULTS)))
     kept["PYTHONUNBUFFERED"] = "1"
     return {**kept, **extra}
 

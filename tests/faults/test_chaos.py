@@ -18,7 +18,7 @@ CLIENTS = 4
 GENERATION = size(200, 10_000)  # requests after which a worker is replaced
 AWAY = size([(2.0, 2.0)], [(20.0, 60.0), (150.0, 20.0)])
 WORKERS = ["-w", "4", "--max-requests", str(GENERATION), "--max-requests-jitter", str(GENERATION // 10)]
-SLOWER = 50.0  # ms: a client that waited for the backend would wait for seconds
+SLOWER = 1000.0  # ms, on any machine: who waited for the backend would wait for longer
 
 
 def servers(folder: Path, backend: Ingestion) -> tuple[Server, Server, dict[str, str]]:

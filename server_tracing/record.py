@@ -136,7 +136,8 @@ class Span(Struct, array_like=True, gc=False):
 
 
 class Note(Struct, array_like=True, gc=False):
-    """Something the application said of its request: `what` is annotation, metadata, user, name or route."""
+    """Something the application said of its request: `what` is annotation, metadata, user, name, route,
+    sampled, spans_dropped or exception (its value a Fault)."""
 
     number: int
     what: str

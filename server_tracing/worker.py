@@ -43,11 +43,13 @@ class Worker:
         journals: Journals,
         pipeline: Pipeline,
         host: Callable[[], Host],
+        bridges: tuple[str, ...] = (),
     ) -> None:
         self.pid = os.getpid()
         self.recorder = recorder
         self.journal = journal
         self.host = host  # what inside/ needs of this worker, made when it is first used
+        self.bridges = bridges
         self._journals = journals
         self._pipeline = pipeline
         self._stopped = False
@@ -72,7 +74,7 @@ class Worker:
         try:
             from server_tracing.inside.opening import consider
 
-            consider(self.host)
+            consider(self.host, self.bridges)
         except Exception:
             log.exception("the application cannot ask for its requests")
 
@@ -152,7 +154,7 @@ def _assemble(
     )
     recorder.mark("boot", f"{server} {worker_class}".strip())
     host = partial(host_for, recorder, config, sampler, addresses(trusted_proxies))
-    return Worker(recorder, journal, journals, pipeline, host)
+    return Worker(recorder, journal, journals, pipeline, host, bridges_of(config))
 
 
 def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iterable[str]) -> Host:
@@ -175,8 +177,16 @@ def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iter
         decide=lambda heard: sampler.propagated(
             heard.trace_id, heard.context, heard.host, heard.method, heard.path, heard.service
         ),
-        propagation=config.propagation,
+        config=config,
+        bridges=bridges_of(config),
     )
+
+
+def bridges_of(config: Config) -> tuple[str, ...]:
+    """The libraries whose spans join our requests: where their backend is ours to serve. Else they serve it
+    themselves, as they did."""
+    wanted = {"xray": "xray" in config.exporters, "opencensus": "azure" in config.exporters}
+    return tuple(name for name, yes in wanted.items() if yes)
 
 
 def _in_child() -> None:

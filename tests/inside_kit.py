@@ -70,13 +70,11 @@ class Lab:
 
     def records(self) -> list[Request]:
         """The ended requests as they are kept, each decided on."""
-        from server_tracing.export.source import _told
-
         shaper, made = Shaper(self.config, self.journal.origin), []
         for trail in self.joined()[0]:
             request = shaper.request(trail)
             assert request is not None
-            made.append(self.sampler.decide(request, int(request.trace_id, 16), _told(trail)))
+            made.append(self.sampler.decide(request, int(request.trace_id, 16), trail.told))
         return made
 
     @property

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from msgspec import convert
+
 from server_tracing import identity
 from server_tracing.config import Config
 from server_tracing.forwarding import Trusted, client, queue_time
@@ -20,6 +22,7 @@ from server_tracing.record import (
     Begin,
     End,
     Event,
+    Fault,
     FinishedSpan,
     Mark,
     Note,
@@ -144,7 +147,10 @@ class Shaper:
         if trail.notes is not None:
             request.annotations, request.metadata = {}, {}
             for note in trail.notes.values():
-                _note(request, note)
+                if note.what == "exception" and request.exception is None:
+                    request.exception = exception_info(convert(note.value, Fault), self._redactor)
+                else:
+                    _note(request, note)
         if trail.spans is not None:
             request.spans = [self._span(request, span) for span in trail.spans.values()]
         request.spans_dropped += trail.spans_dropped

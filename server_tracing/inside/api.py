@@ -44,7 +44,7 @@ def headers() -> dict[str, str]:
     live = _here.live_of(place) if place is not None else None
     if place is None or live is None:
         return {}
-    return dict(inject(live.outgoing(calling(place, live)), live.host.propagation))
+    return dict(inject(live.outgoing(calling(place, live)), live.host.config.propagation))
 
 
 def in_context(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

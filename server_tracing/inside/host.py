@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from server_tracing.config import Config
 from server_tracing.journal.placement import Heard
 from server_tracing.record import Fault, Origin
 from server_tracing.sampling import Told
@@ -35,7 +36,8 @@ class Host(Struct, frozen=True):
     fault_from: Callable[[BaseException], Fault]
     heard: Callable[[bytes], Heard]  # what a begin says of the trace it belongs to
     decide: Callable[[Heard], Told]  # what to tell others
-    propagation: tuple[str, ...]
+    config: Config
+    bridges: tuple[str, ...] = ()  # libraries whose spans join the request, see opening.py
 
     def __repr__(self) -> str:
         return f"<Host pid {self.origin.pid} · {len(self.open)} open · {COUNTS}>"

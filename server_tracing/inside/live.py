@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ from server_tracing.unpatched import rlock
 if TYPE_CHECKING:
     from server_tracing.inside.host import Host, Slot
     from server_tracing.journal.placement import Heard
+    from server_tracing.record import Fault
 
 MAX_SPANS = 1000  # of one request, as the joiner has it; the rest is counted
 MAX_NOTES = 1000
@@ -89,7 +90,7 @@ class Live(Nobody):
 
     __slots__ = (
         "_begin", "_heard", "_indexes", "_name", "_notes", "_sampled", "_spans_let_go", "_user",
-        "foreign", "host", "notes_let_go", "number",
+        "foreign", "host", "notes_let_go", "number", "views",
     )  # fmt: skip
 
     def __init__(self, host: Host, number: int, begin: bytes) -> None:
@@ -103,6 +104,7 @@ class Live(Nobody):
         self._spans_let_go = 0
         self.notes_let_go = 0
         self.foreign: list[int] = []  # ids of the spans that another library has begun in it
+        self.views: dict[str, Any] = {}  # what other libraries take for this request, by library
         self._user = self._name = ""
 
     # ------------------------------------------------------------ who it is
@@ -123,6 +125,11 @@ class Live(Nobody):
         return f"{self.heard.span_id:016x}"
 
     @property
+    def live(self) -> Live:
+        """A place to be, as slots and spans are, for whoever is carried into the request from elsewhere."""
+        return self
+
+    @property
     def ended(self) -> bool:
         """Whether its record is complete."""
         return self.number not in self.host.open
@@ -138,6 +145,11 @@ class Live(Nobody):
                     self._sampled = told.sampled
                     self.write(_NOTE, (self.number, "sampled", "", told, ""))
         return self._sampled
+
+    def decide(self, sampled: bool) -> None:
+        """The application itself decides, whatever was decided before."""
+        self._sampled = sampled
+        self.write(_NOTE, (self.number, "sampled", "", (sampled, None), ""))
 
     def outgoing(self, span_id: int) -> Context:
         """What a service is told that is called from the span of this id (0: from the request itself)."""
@@ -176,6 +188,10 @@ class Live(Nobody):
 
     def metadata(self, key: str, value: object, namespace: str = "default") -> None:
         self.note("metadata", label(key), bounded(tree(value)), label(namespace))
+
+    def raised(self, fault: Fault) -> None:
+        """An exception that the application tells of. The server's own view of one goes before it."""
+        self.note("exception", "", fault)
 
     def note(self, what: str, key: str, value: object, namespace: str = "") -> None:
         """Write it down."""
@@ -220,6 +236,7 @@ class Live(Nobody):
 
     def close(self) -> None:
         """Say what was let go, just before the end is written."""
+        self.views = {}  # they know this object: no cycles are left behind
         if self._spans_let_go:
             self._put(_NOTE, (self.number, "spans_dropped", "", self._spans_let_go, ""))
         if self.notes_let_go:

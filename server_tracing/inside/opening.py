@@ -2,13 +2,15 @@
 
 The application will want it if it has asked already (`from server_tracing import current`), or if it holds
 `server_tracing` in one of its modules (`import server_tracing`): looking through 1,500 modules with 80,000
-names takes 6 ms. An OpenTelemetry provider of its own wants it too (otel.py), also one that is set later.
+names takes 6 ms. An OpenTelemetry provider of its own wants it too (otel.py), also one that is set later; so
+do the libraries of the backends in use (BRIDGES), also when they are imported later.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +19,58 @@ if TYPE_CHECKING:
 
 PACKAGE = __name__.partition(".")[0]
 API, SDK, SETTER = "opentelemetry.trace", "opentelemetry.sdk.trace", "_set_tracer_provider"
+# Libraries whose spans join the request where their backend is in use, by the modules whose import tells.
+BRIDGES = {
+    "xray": ("aws_xray_sdk.core",),
+    "opencensus": ("opencensus.trace.execution_context", "opencensus.trace.tracer"),
+}
 
 
-def consider(make_host: Callable[[], Host]) -> None:
+def consider(make_host: Callable[[], Host], bridges: Iterable[str] = ()) -> None:
     """Open the room for the requests of this worker, if there is a reason to."""
-    if wanted() or provider() is not None:
+    awaited = [module for bridge in bridges for module in BRIDGES[bridge]]
+    if wanted() or provider() is not None or not sys.modules.keys().isdisjoint(awaited):
         open_room(make_host)
-    elif API in sys.modules:
+        return
+    if API in sys.modules:
         when_provider_is_set(lambda: open_room(make_host))
+    if awaited:
+        await_arrival(awaited, lambda: open_room(make_host))
 
 
 def open_room(make_host: Callable[[], Host]) -> None:
     """Follow requests from now on."""
-    from server_tracing.inside import greenlets, here
+    from server_tracing.inside import executors, greenlets, here
 
-    here.attach(make_host())
+    host = make_host()
+    here.attach(host)
     greenlets.follow()
+    executors.follow()
+    for bridge in host.bridges:
+        cross(bridge, host)
     if provider() is not None:
         from server_tracing.inside import otel
 
         otel.follow(provider())
     elif API in sys.modules:
         when_provider_is_set(lambda: open_room(make_host))
+
+
+def cross(bridge: str, host: Host) -> None:
+    """Have a library's spans join: now as far as it is there, and the rest when it comes."""
+    loaded = [module for module in BRIDGES[bridge] if module in sys.modules]
+    if loaded:
+        import_module(f"{__package__}.{bridge}").follow(host)
+    if len(loaded) < len(BRIDGES[bridge]):
+        await_arrival(set(BRIDGES[bridge]).difference(loaded), lambda: cross(bridge, host))
+
+
+def await_arrival(modules: Iterable[str], then: Callable[[], object]) -> None:
+    """Call this when one of these is imported."""
+    from server_tracing.inside.arrivals import when_imported
+
+    for module in modules:
+        when_imported(module, then)
 
 
 def wanted() -> bool:

@@ -60,6 +60,19 @@ class Span(Struct, eq=False):
             self.details = kept = self.details or {}
             self._say(kept, label(key), bounded(tree(value)))
 
+    def metadata_within(self, group: str, namespace: str, key: object, value: object) -> None:
+        """The same for libraries that have namespaces: all of a namespace's are one."""
+        if self.live is not None:
+            self.details = kept = self.details or {}
+            named = kept.setdefault(group, {})
+            spaces = named.setdefault(label(namespace), {}) if isinstance(named, dict) else {}
+            self._say(spaces, label(key), bounded(tree(value)))
+
+    def detail(self, key: str, value: object) -> None:
+        """Metadata of a library's own, few and bounded, to be written with the span's end."""
+        self.details = kept = self.details or {}
+        kept[key] = value
+
     def _say(self, kept: dict[str, object] | dict[str, Scalar], key: str, value: object) -> None:
         if len(kept) >= MAX_SAID and key not in kept:
             COUNTS.beyond += 1

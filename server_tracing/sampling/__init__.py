@@ -102,7 +102,8 @@ class Sampler:
         self._rules = rules
         self.central = rules if isinstance(rules, Central) else None
         self._lock = lock() if self.central is None else self.central.lock
-        self._rate = settings.rate
+        self._rate = rate = settings.rate
+        self._by_ratio = (Sample(False, "rate", None, None, rate), Sample(True, "rate", None, None, rate))
         self._parents = Share()
         slow = settings.keep_slower_than
         self._slow_ms = float("inf") if slow is None else slow * 1000.0
@@ -177,7 +178,7 @@ class Sampler:
             return Sample(sampled, rule.because, rule, rule.share, 1.0)
         natural = in_ratio(trace_id, self._rate)
         if told is None or told.sampled is natural:
-            return Sample(natural, "rate", None, None, self._rate)
+            return self._by_ratio[natural]
         return Sample(told.sampled, "rate", None, None, 1.0)  # under another rate, by a worker now dead
 
     def _drawn(self, rule: Rule | CentralRule, trace_id: int) -> bool:

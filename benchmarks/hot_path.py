@@ -67,7 +67,7 @@ def contestants(journal: Journal) -> list[Variant]:
 
     plain, recording = subjects.gunicorn_hooks(None), subjects.gunicorn_hooks(recorder)
     wsgi, asgi = subjects.ours(recorder)
-    otel_wsgi, otel_asgi = subjects.opentelemetry()
+    otel_wsgi, otel_asgi, _ = subjects.opentelemetry()
 
     def ready() -> None:
         recording.ready()

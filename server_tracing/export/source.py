@@ -23,6 +23,7 @@ from .spool_names import Closed
 from .trail import Loss, Trail
 
 SLICE = 64  # frames
+FRAMES = 8  # after which the pace is asked: those of four requests, mostly
 
 
 class Source:
@@ -82,8 +83,8 @@ class Source:
                 finish(joined, now)
             elif joined is not None:
                 self._tell(joined, position_of, now)
-            if place % 8 == 7:
-                self._pace.breathe(8)
+            if place % FRAMES == FRAMES - 1:
+                self._pace.breathe(FRAMES // 2)
         self.position = position
         for lane in self.lanes:
             lane.advance(position, now)

@@ -33,6 +33,18 @@ def start_thread(function: Any, *arguments: Any) -> int:
     return ident
 
 
+def socket(*kind: int) -> Any:
+    """A new socket of which `recv` and its like wait for real."""
+    return _original("socket", "socket")(*kind)
+
+
+def addresses(host: str, port: int) -> list[Any]:
+    """Where a host is to be reached by TCP, as `socket.getaddrinfo` says it."""
+    stream = _original("socket", "SOCK_STREAM")
+    found: list[Any] = _original("socket", "getaddrinfo")(host, port, 0, stream)
+    return found
+
+
 def sleep(seconds: float) -> None:
     """Sleep for real, and let the other threads run."""
     _original("time", "sleep")(seconds)

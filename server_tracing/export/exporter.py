@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from server_tracing.config import Config
 from server_tracing.record import Record
+from server_tracing.sampling.central import Central
 
 
 class ExportError(Exception):
@@ -74,6 +75,14 @@ class Probing(Protocol):
         """Deliver `record` and say what came back, or raise ExportError."""
 
 
+@runtime_checkable
+class Tended(Protocol):
+    """An exporter that has something to do beside exporting: rules to fetch, say."""
+
+    def tend(self) -> float:
+        """Do what is due, in the thread of the sender; in how many seconds something will be."""
+
+
 class Setup(Struct, frozen=True):
     """What an exporter is made with."""
 
@@ -81,6 +90,7 @@ class Setup(Struct, frozen=True):
     options: dict[str, Any]  # its own table of the settings: [name]
     service: str
     state_dir: str
+    central: Central | None = None  # X-Ray's rules, where they decide
 
 
 class Traits(NamedTuple):

@@ -14,6 +14,7 @@ from server_tracing.forwarding import addresses
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
 from server_tracing.sampling import Sampler, sampler_for
+from server_tracing.sampling.central import Central
 
 from .announcer import Announcer
 from .chores import Carrier, Heads, Slot, Vitals
@@ -121,7 +122,8 @@ def _assemble(
     proxies = addresses(trusted_proxies)
     routes = Routes(applications, config.capture.derive_routes)
     sampler, pace = sampler or sampler_for(config), Pace()
-    made = make_exporters(config, journal.origin.service) if exporters is None else exporters
+    service = journal.origin.service
+    made = make_exporters(config, service, sampler.central) if exporters is None else exporters
     sinks = [_sink(exporter, config, journal) for exporter in made]
 
     def shaper(found: Journal) -> Shaper:
@@ -159,11 +161,11 @@ def _assemble(
     return reader, sinks
 
 
-def make_exporters(config: Config, service: str) -> list[Exporter]:
+def make_exporters(config: Config, service: str, central: Central | None = None) -> list[Exporter]:
     """The exporters that the settings name."""
     exporters = []
     for name in config.exporters:
-        setup = Setup(config, table(config, name), service, config.state_dir)
+        setup = Setup(config, table(config, name), service, config.state_dir, central)
         exporter = create(name, setup)
         if isinstance(exporter, Unavailable):
             log.warning("%s", exporter.why)

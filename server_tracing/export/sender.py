@@ -18,7 +18,7 @@ from server_tracing.record import Running
 
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
-from .exporter import Exporter, close_exporter, traits
+from .exporter import Exporter, Tended, close_exporter, traits
 from .signals import Bell
 from .spool import Claimed, Spool
 
@@ -67,6 +67,8 @@ class Sender:
         self._late: list[Batch] = []  # taken by the backend after all, when the reader had taken it back
         self._file: Claimed | None = None  # the spool file in hand
         self._parcel = Parcel()
+        self._tended = exporter if isinstance(exporter, Tended) else None
+        self._tend_at = 0.0
         self._not_before = 0.0
         self._look_again = 0.0
         self._pid = 0  # of the process that started the thread
@@ -103,7 +105,7 @@ class Sender:
             self._spool.trim()
         if self._pid != os.getpid() and self._clock() >= self._look_again:
             self._look_again = self._clock() + IDLE
-            if self._spool.waiting():  # left behind by an earlier start
+            if self._tended is not None or self._spool.waiting():  # left behind by an earlier start
                 self.start()
 
     def _take_back(self, everything: bool) -> list[Batch]:
@@ -173,12 +175,21 @@ class Sender:
 
     def _guarded_step(self) -> float:
         try:
-            return self.step()
+            return min(self.step(), self._tend())
         except Exception:
             self.faults += 1
             if self.faults == 1:
                 log.exception("a fault in the sender for %s; it goes on", self.name)
             return IDLE
+
+    def _tend(self) -> float:
+        """Let the exporter do what else it has to; how many seconds until there is more of that."""
+        if self._tended is None or self._stopping:
+            return float("inf")
+        if self._clock() >= self._tend_at:
+            self._tend_at = self._clock() + IDLE  # should it fail
+            self._tend_at = self._clock() + self._tended.tend()
+        return max(0.0, self._tend_at - self._clock())
 
     def step(self) -> float:
         """Do one thing; how many seconds until there is another."""

@@ -369,6 +369,64 @@ def test_a_thread_that_cannot_be_had_is_tried_again(tmp_path):
     assert_balanced(worker.checkpoint)
 
 
+class Tended(Backend):
+    """Has something to do every ten seconds."""
+
+    tended = 0
+
+    def tend(self) -> float:
+        self.tended += 1
+        answer = self.script.pop(0) if self.script else None
+        if answer is not None:
+            raise answer
+        return 10.0
+
+
+def test_an_exporter_with_more_to_do_has_its_thread_from_the_start(tmp_path):
+    """Rules are to be there before the first request is."""
+    started = []
+    worker = Worker(Tended(), folder=tmp_path)
+    sender_of(worker)._start_thread = started.append
+    worker.wake()
+    assert len(started) == 1
+
+
+def test_what_else_an_exporter_has_to_do_is_done_when_it_is_due(tmp_path):
+    """After what is to be delivered, and no more once it is to end."""
+    backend = Tended()
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    for _ in range(3):
+        sender._guarded_step()
+    assert (backend.tended, sender._tend()) == (1, 10.0)
+    serve(worker, "/a")
+    worker.clock.advance(10)
+    worker.reader.wake()
+    worker.reader.wake()
+    sender._guarded_step()
+    assert (backend.tended, backend.paths) == (2, ["/a"])
+    sender.halt()
+    worker.clock.advance(10)
+    sender._guarded_step()
+    assert backend.tended == 2
+
+
+def test_a_fault_in_what_else_there_is_to_do_holds_up_no_delivery(tmp_path):
+    """It is tried again some seconds later."""
+    backend = Tended(ZeroDivisionError())
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    sender._guarded_step()
+    serve(worker, "/a")
+    worker.reader.wake()
+    worker.reader.wake()
+    sender._guarded_step()
+    assert (backend.tended, backend.paths) == (1, ["/a"])
+    worker.clock.advance(IDLE)
+    sender._guarded_step()
+    assert backend.tended == 2
+
+
 def test_its_repr_says_how_the_backend_is(tmp_path):
     """Healthy, or failing and why."""
     worker = Worker(Backend(ExportError("refused")), folder=tmp_path)

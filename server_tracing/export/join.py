@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from server_tracing.journal import GAP
 from server_tracing.journal.ring import MINIMAL_END
 from server_tracing.record import (
     Begin,
@@ -60,11 +61,13 @@ class Joiner:
         self.ended = 0
         self.garbled = 0
         self.strangers = 0  # frames of requests that are not open: late spans, mostly
+        self.gaps = 0  # places where frames are missing, in a journal that was damaged
+        self.doubtful: set[int] = set()  # open requests that may have ended in one
         self._counted_from = counted_from
         self._gone: dict[int, int] | None = {} if adopted else None  # number -> where its end was found
         self._moving: dict[int, int] = {}  # carried, and not yet read back -> where its end was found, or -1
         self._zones: list[tuple[int, int]] = []
-        handlers: dict[Kind, Handler] = {
+        handlers: dict[int, Handler] = {
             Kind.BEGIN_TEXT: self._beginner(Kind.BEGIN_TEXT, _begin_text),
             Kind.BEGIN_BYTES: self._beginner(Kind.BEGIN_BYTES, _begin_bytes),
             Kind.CARRIED: self._carried,
@@ -76,6 +79,7 @@ class Joiner:
             Kind.STACK: self._stack,
             Kind.VITALS: lambda position, payload: _vitals(payload),
             Kind.MARK: lambda position, payload: _mark(payload),
+            GAP: lambda position, payload: self.gap(),
         }
         self._handlers = {int(kind): handler for kind, handler in handlers.items()}
 
@@ -91,6 +95,16 @@ class Joiner:
         except Exception:  # noqa: BLE001 - also RecursionError and MemoryError: the bytes may be anybody's
             self.garbled += 1
             return None
+
+    def gap(self) -> None:
+        """Here frames are missing: nobody knows any more whether what is open has ended."""
+        self.gaps += 1
+        self.doubtful.update(self.open)
+
+    @property
+    def highest(self) -> int:
+        """The highest number of a request in a dead worker's journal: it had begun so many, at least."""
+        return max((*self.open, *self.afloat, *(self._gone or ())), default=0)
 
     def find(self, number: int) -> Trail | None:
         """An open request."""
@@ -123,6 +137,8 @@ class Joiner:
         if trail is None and self._gone is not None and begin.number not in self._gone:
             trail = Trail(carried.kind, begin, position)
             trail.first_byte, trail.status = carried.first_byte, carried.status
+            if self.gaps:
+                self.doubtful.add(begin.number)
         end = self._moving.pop(begin.number, -1) if self._gone is None else self._gone.get(begin.number, -1)
         if trail is not None:
             trail.pin = position

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from server_tracing.journal import Journal
 from server_tracing.journal.ledger import Checkpoint, Tally
+from server_tracing.journal.ring import MINIMAL_ROOM
 from server_tracing.record import End, Mark, Outcome, Record, Vitals
 from server_tracing.sampling import Sampler
 
@@ -39,9 +40,11 @@ class Source:
         self.joiner = Joiner(adopted=not journal.live, counted_from=checkpoint.read)
         self._read_before = checkpoint.read
         self._end = 0  # behind the last request that was reported as killed
+        self._highest = 0  # of the numbers in a journal where frames are missing
         self._seen_before = checkpoint.seen - checkpoint.lost
         self._excluded = checkpoint.excluded
         self._garbled_before = checkpoint.garbled
+        self._whole_before = checkpoint.whole
         self._tallies = checkpoint.exporters
         self._last_vitals = checkpoint.vitals
         self.lanes = [self._lane(outlet, checkpoint) for outlet in outlets]
@@ -52,11 +55,17 @@ class Source:
         self._pace = pace
         self._tail = checkpoint.tail
         if checkpoint.vitals is not None:
-            shaper.vitals(checkpoint.vitals)
+            self._remember(checkpoint.vitals)
 
     def _lane(self, outlet: Outlet, checkpoint: Checkpoint) -> Lane:
         stored = 0 if self.journal.live else outlet.stored(self.id)  # of a new journal nobody has anything
         return Lane(self.id, outlet, checkpoint.tally(outlet.name), stored)
+
+    def _remember(self, vitals: Vitals) -> None:
+        try:
+            self._shaper.vitals(vitals)
+        except Exception:  # noqa: BLE001 - a stamp beyond all time: it costs the vitals, not the journal
+            self._last_vitals = None
 
     def adopt_spool(self, outlet: Outlet, spool: Spool) -> None:
         """Take over what a dead worker left half-done in a spool."""
@@ -137,15 +146,21 @@ class Source:
 
         Their ends stand nowhere; they are given the positions behind the last frame, in the order of their
         numbers, so that whoever has to repeat this after another crash counts the same ones the same way.
+        Where frames are missing, what was open then may have ended: it is lost, and nobody's to call killed.
         """
+        if self.position < self._whole_before or self.journal.cut:
+            self.joiner.gap()
         trails = sorted([*self.joiner.open.values(), *self.joiner.afloat.values()], key=_number)
-        self.joiner.open.clear()
-        self.joiner.afloat.clear()
         for offset, trail in enumerate(trails):
+            if trail.begin.number in self.joiner.doubtful:
+                continue
             trail.position = self.position + offset
             trail.end = End(trail.begin.number, self._last_sign(trail), Outcome.KILLED, reason=reason)
             self._finish(trail, now)
         self._end = self.position + len(trails)
+        self._highest = self.joiner.highest if self.joiner.gaps else 0
+        self.joiner.open.clear()
+        self.joiner.afloat.clear()
         self.flush(now)
 
     def _last_sign(self, trail: Trail) -> int:
@@ -206,20 +221,24 @@ class Source:
             garbled=self._garbled_before + self.joiner.garbled,
             exporters=self._tallies,
             vitals=self._last_vitals,
+            whole=max(self.position, self._whole_before),
         )
 
     def close_accounts(self) -> Checkpoint:
         """The last checkpoint of a journal that is done with: nothing in flight, nothing queued.
 
-        What is missing in an exporter's counts was begun in memory alone and died with its worker, or belongs
-        to an exporter that these settings no longer have.
+        What is missing in an exporter's counts was begun in memory alone and died with its worker, has been
+        damaged since, or belongs to an exporter that these settings no longer have.
         """
         checkpoint = self.checkpoint()
+        if self._highest > checkpoint.seen:  # requests are numbered: so many more had begun
+            checkpoint.seen = min(self._highest, checkpoint.seen + self.journal.size // MINIMAL_ROOM)
+        gone = "damaged" if self.joiner.gaps else "worker_died"
         configured = {lane.outlet.name for lane in self.lanes}
         for name, tally in checkpoint.exporters.items():
             tally.queued = 0
             missing = checkpoint.seen - checkpoint.excluded - checkpoint.in_flight - tally.accounted
-            tally.drop("worker_died" if name in configured else "not_configured", max(0, missing))
+            tally.drop(gone if name in configured else "not_configured", max(0, missing))
         return checkpoint
 
     def __repr__(self) -> str:

@@ -10,63 +10,33 @@ minimal end, so that a request that finished can never look killed.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
-import struct
 from collections.abc import Iterator
-from typing import NamedTuple
-from zlib import crc32
 
-import msgspec
-
+from server_tracing.journal import pages as pages
+from server_tracing.journal.frames import GAP, Frame, Frames, RawFrame
 from server_tracing.journal.ledger import Checkpoint
-from server_tracing.journal.ring import CHECK_MASK, LOST, RING, Ring, new_ring
-from server_tracing.record import Kind, Origin
+from server_tracing.journal.pages import Header, JournalError
+from server_tracing.journal.ring import CHECK_MASK, RING, Ring, new_ring
+from server_tracing.record import Origin
 
-MAGIC = b"STJRNL01"
-MAX_ORIGIN = 4096 - 32
-
-# Words that change while the worker lives, each written by one party alone (LOST by the ring).
-_HEARTBEAT, _ABORTED, _CLOSED = 4104, 4112, 4120
-_CHECKPOINTS = (8192, 12288)  # written in turn, so that one of them is always whole
-_CHECKPOINT_ROOM = 4096 - 16
-
-_HEADER = struct.Struct("<8sQII")  # magic, ring size, salt, length of the origin
-_WORD = struct.Struct("<Q")
-_FRAME = struct.Struct("<II")  # length | kind << 24, check
-_CHECKPOINT = struct.Struct("<QII")  # sequence, length, crc32 (reader's thread: it may cost what it costs)
-
-UNKNOWN = 1 << 63  # the head of a journal that another process writes, or wrote: checks tell where it ends
-_PAD = int(Kind.PAD)
-ABORT_REASONS = ("", "timeout", "signal", "exit")
-
-
-class JournalError(Exception):
-    """The file is no journal of ours, or cannot be read as one."""
-
-
-class RawFrame(NamedTuple):
-    """A committed frame, not yet decoded."""
-
-    position: int
-    kind: int
-    payload: bytes
+__all__ = ["GAP", "Journal", "JournalError", "RawFrame", "initialise", "open_map", "ring_size", "total_size"]
 
 
 class Journal:
     """One worker's ring. `begin`, `end` and `append` may be called by any thread, the rest by its reader."""
 
-    def __init__(
-        self, memory: mmap.mmap, origin: Origin, size: int, salt: int, path: str | None = None
-    ) -> None:
-        self.origin = origin
-        self.size = size
+    def __init__(self, memory: mmap.mmap, header: Header, path: str | None = None) -> None:
+        self.origin, self.size, self._salt = header
         self.path = path
         self.read_only = False
+        self.cut = False  # the end of its file was missing
         self.refused = 0  # other frames that were too large or found no room
         self._map = memory
         self._words = memoryview(memory).cast("I")
-        self._salt = salt
+        self._frames = Frames(memory, self._words, self.size, self._salt)
         self._ring: Ring | None = None  # in the process that writes
         self._tail = 0
         self._lost = 0  # as it was when the map was closed
@@ -100,12 +70,12 @@ class Journal:
     def abort(self, reason: str) -> None:
         """Note why the worker is about to die: one store, safe in a signal handler."""
         if self._ring is not None:
-            _WORD.pack_into(self._map, _ABORTED, ABORT_REASONS.index(reason))
+            pages.abort(self._map, reason)
 
     def close_cleanly(self) -> None:
         """Note that the worker ended by itself."""
         if self._ring is not None:
-            _WORD.pack_into(self._map, _CLOSED, 1)
+            pages.close_cleanly(self._map)
 
     def disown(self) -> None:
         """In a forked child: never touch the parent's journal again, whatever state its lock was in."""
@@ -133,53 +103,35 @@ class Journal:
     @property
     def lost(self) -> int:
         """Requests let go because the ring was full."""
-        return self._lost if self._map.closed else self._word(LOST)
+        return self._lost if self._map.closed else pages.lost(self._map, self._checkpoint.lost)
 
     @property
     def aborted(self) -> str:
         """Why the worker said it was about to die, or ''."""
-        code = self._word(_ABORTED)
-        return ABORT_REASONS[code] if code < len(ABORT_REASONS) else ""
+        return pages.aborted(self._map)
 
     @property
     def closed_cleanly(self) -> bool:
         """Did the worker end by itself?"""
-        return self._word(_CLOSED) == 1
+        return pages.closed_cleanly(self._map)
 
     @property
     def heartbeat(self) -> int:
-        """The last monotonic stamp at which the worker is known to have lived."""
-        return self._word(_HEARTBEAT)
+        """The last monotonic stamp at which the worker is known to have lived; 0 if that is unknown."""
+        return pages.heartbeat(self._map)
 
     def beat(self, stamp: int) -> None:
         """Note a sign of life."""
-        _WORD.pack_into(self._map, _HEARTBEAT, stamp)
+        pages.beat(self._map, stamp)
 
-    def _word(self, offset: int) -> int:
-        word: int = _WORD.unpack_from(self._map, offset)[0]
-        return word
+    def read(self, position: int, limit: int = 64) -> tuple[list[Frame], int]:
+        """At most `limit` committed frames from `position` on, and the position behind them.
 
-    def read(self, position: int, limit: int = 64) -> tuple[list[tuple[int, int, bytes]], int]:
-        """At most `limit` committed frames (as RawFrame has them) from `position` on, and the position behind
-        them. One loop over local names: a call and a named tuple a frame took half as long again."""
-        frames: list[tuple[int, int, bytes]] = []
-        memory, size, salt, unpack = self._map, self.size, self._salt, _FRAME.unpack_from
-        end = self._ring.head() if self._ring is not None else UNKNOWN
-        while len(frames) < limit and position < end:
-            offset = position % size
-            start = RING + offset
-            word, found = unpack(memory, start)
-            length, kind = word & 0xFFFFFF, word >> 24
-            room = length + 15 & ~7
-            if found != position + salt & CHECK_MASK or offset + room > size:
-                break
-            if kind != _PAD:
-                payload = memory[start + 8 : start + 8 + length]
-                if self.read_only and unpack(memory, start)[1] != found:
-                    break  # its worker, alive, has overwritten it meanwhile
-                frames.append((position, kind, payload))
-            position += room
-        return frames, position
+        Of a dead worker's journal a frame of kind GAP says that here some cannot be read any more.
+        """
+        if self._ring is None:
+            return self._frames.read(position, limit)
+        return self._frames.read_fresh(position, limit, self._ring.head())
 
     def frames(self, position: int | None = None) -> Iterator[RawFrame]:
         """Every committed frame from `position` (or the tail) on."""
@@ -198,34 +150,23 @@ class Journal:
 
     def settle(self, checkpoint: Checkpoint) -> None:
         """Make `checkpoint` the one that survives, and free the room before its tail."""
-        payload = msgspec.msgpack.encode(checkpoint)
-        if len(payload) > _CHECKPOINT_ROOM:
-            raise JournalError(f"a checkpoint of {len(payload)} bytes does not fit into {_CHECKPOINT_ROOM}")
+        pages.write_checkpoint(self._map, self._sequence + 1, checkpoint)
         self._sequence += 1
-        at = _CHECKPOINTS[self._sequence % 2]  # the other one stays valid until this one is complete
-        _WORD.pack_into(self._map, at, 0)
-        self._map[at + 16 : at + 16 + len(payload)] = payload
-        struct.pack_into("<II", self._map, at + 8, len(payload), crc32(payload))
-        _WORD.pack_into(self._map, at, self._sequence)
         self._checkpoint = checkpoint
         self._tail = checkpoint.tail
         if self._ring is not None:
             self._ring.release(checkpoint.tail)
 
     def _restore(self) -> None:
-        for at in _CHECKPOINTS:
-            sequence, length, crc = _CHECKPOINT.unpack_from(self._map, at)
-            if sequence <= self._sequence or length > _CHECKPOINT_ROOM:
-                continue
-            payload = self._map[at + 16 : at + 16 + length]
-            if crc32(payload) == crc:
-                self._checkpoint = msgspec.msgpack.decode(payload, type=Checkpoint)
-                self._sequence = sequence
-        self._tail = max(0, self._checkpoint.tail)
+        self._sequence, self._checkpoint, self._frames.lap_in_doubt = pages.read_checkpoint(self._map)
+        self._tail = self._checkpoint.tail
+        if self._tail < 0 or self._tail % 8:
+            raise JournalError(f"{self.path} was settled up to where no frame can be")
 
     def refresh(self) -> None:
         """Read the checkpoint again, of a journal that another process is settling."""
-        self._restore()
+        with contextlib.suppress(JournalError):
+            self._restore()
 
     def close(self) -> None:
         """Let go of the map; the file stays."""
@@ -262,13 +203,10 @@ def ring_size(wanted: int) -> int:
 
 def initialise(memory: mmap.mmap, origin: Origin, size: int, path: str | None = None) -> Journal:
     """Write the header of a new journal into `memory` and open it for writing."""
-    encoded = msgspec.msgpack.encode(origin)
-    if len(encoded) > MAX_ORIGIN:
-        raise JournalError(f"the origin takes {len(encoded)} bytes, {MAX_ORIGIN} fit")
     salt = int.from_bytes(os.urandom(4), "little") & CHECK_MASK  # nobody outside can guess a check
-    memory[_HEADER.size : _HEADER.size + len(encoded)] = encoded
-    _HEADER.pack_into(memory, 0, MAGIC, size, salt, len(encoded))
-    journal = Journal(memory, origin, size, salt, path)
+    header = Header(origin, size, salt)
+    pages.write_header(memory, header)
+    journal = Journal(memory, header, path)
     journal.open_for_writing()
     journal.beat(origin.monotonic)
     return journal
@@ -276,18 +214,11 @@ def initialise(memory: mmap.mmap, origin: Origin, size: int, path: str | None = 
 
 def open_map(memory: mmap.mmap, path: str, *, read_only: bool) -> Journal:
     """Open an existing journal; every byte of it is doubted."""
-    if len(memory) < RING:
-        raise JournalError(f"{path} is too short for a journal")
-    magic, size, salt, length = _HEADER.unpack_from(memory, 0)
-    if magic != MAGIC:
-        raise JournalError(f"{path} is no journal of this version")
-    if length > MAX_ORIGIN or size % 8 or not 0 < size <= len(memory) - RING:
-        raise JournalError(f"{path} has a damaged header")
-    try:
-        origin = msgspec.msgpack.decode(memory[_HEADER.size : _HEADER.size + length], type=Origin)
-        journal = Journal(memory, origin, size, salt, path)
-        journal.read_only = read_only
-        journal._restore()
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise JournalError(f"{path} has a damaged header: {error}") from error
+    header = pages.read_header(memory, path)
+    if header.size % 8 or not 0 < header.size <= len(memory) - RING:
+        raise JournalError(f"{path} is too short")
+    journal = Journal(memory, header, path)
+    journal.read_only = read_only
+    journal._frames.mending = not read_only
+    journal._restore()
     return journal

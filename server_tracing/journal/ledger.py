@@ -53,6 +53,7 @@ class Checkpoint(Struct):
     garbled: int = 0  # frames that could not be understood
     exporters: dict[str, Tally] = field(default_factory=dict)
     vitals: Vitals | None = None  # the worker's last: the ring may have passed over their frame
+    whole: int = 0  # frames were found up to here: who finds fewer reads a journal that was damaged since
 
     def tally(self, exporter: str) -> Tally:
         """The counts of one exporter, begun when first asked for."""

@@ -26,8 +26,9 @@ PAYLOAD = RING + 8
 MAX_FRAME = 65536
 MINIMAL_END = struct.Struct("<QQHB5x")  # number, stop, status, outcome: what fits whatever was reserved
 MINIMAL_ROOM = 8 + MINIMAL_END.size
-LOST = 4096  # the word that counts requests let go because the ring was full
+LOST, LOST_AGAIN = 4096, 4104  # the word that counts requests let go because the ring was full, and its copy
 CHECK_MASK = 0x3FFFFFFF  # integers of at most 30 bits are CPython's fast ones
+LAP = 0x1E3779B1  # what a lap adds to a check, modulo 2**30: odd, so that no two laps have the same checks
 
 _END_MINIMAL = int(Kind.END_MINIMAL)
 
@@ -79,7 +80,7 @@ def new_ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring
         nonlocal at, lap, first_check, spare
         left, word = size - start, start + RING >> 2
         # fmt: off
-        if at == start: words[word] = left - 8; words[word + 1] = first_check + start & CHECK_MASK; at = 0; lap += size; first_check = lap + salt & CHECK_MASK; spare -= left  # noqa: E501, E701, E702
+        if at == start: words[word] = left - 8; words[word + 1] = first_check + start & CHECK_MASK; at = 0; lap += size; first_check = lap // size * LAP + salt & CHECK_MASK; spare -= left  # noqa: E501, E701, E702
         # fmt: on
 
     def end_minimal(number: int, stop: int, status: int, outcome: int) -> None:
@@ -90,7 +91,7 @@ def new_ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring
     def lose() -> None:
         nonlocal lost
         # fmt: off
-        lost += 1; words[LOST >> 2] = lost & 0xFFFFFFFF; words[(LOST >> 2) + 1] = lost >> 32  # noqa: E702
+        lost += 1; words[LOST >> 2] = words[LOST_AGAIN >> 2] = lost & 0xFFFFFFFF; words[(LOST >> 2) + 1] = words[(LOST_AGAIN >> 2) + 1] = lost >> 32  # noqa: E501, E702
         # fmt: on
 
     def release(position: int) -> None:

@@ -10,6 +10,7 @@ from server_tracing.config import Sampling
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.pace import ITEMS, Pace
+from server_tracing.export.reader import QUIET_EVERY, WAKE_EVERY
 from server_tracing.record import Event, Kind, Outcome, WorkerVitals
 
 
@@ -252,6 +253,31 @@ def test_a_fault_of_our_own_costs_one_wake(caplog):
     assert len(calls) == 2
     assert worker.reader.faults == 2
     assert "a fault in the exporter's reader" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("serve", "pause"),
+    [
+        (lambda worker: None, QUIET_EVERY),
+        (lambda worker: worker.begin("/open"), WAKE_EVERY),
+        (lambda worker: worker.serve("/not-delivered-yet"), WAKE_EVERY),
+    ],
+)
+def test_it_wakes_less_often_where_nothing_is_going_on(tmp_path, serve, pause):
+    """Idle workers cost next to nothing; what is in flight or on its way is looked after as always."""
+    worker = Worker(Backend(), folder=tmp_path)
+    drawn: list[tuple[float, float]] = []
+
+    def draw(*bounds: float) -> float:
+        drawn.append(bounds)
+        worker.reader.stop(0)
+        return 0.0
+
+    worker.reader._draw = draw
+    serve(worker)
+    worker.reader.start(lambda run: None)
+    worker.reader._run()
+    assert drawn == [pause]
 
 
 def test_the_pace_rests_after_a_while_or_after_so_many_items():

@@ -20,7 +20,7 @@ class Slot(SimpleNamespace):
 
 def slot_in(frame):
     """What a function `serve` is given is what it serves."""
-    return frame.f_locals["request"] if frame.f_code.co_name == "serve" else None
+    return frame.f_locals.get("request") if frame.f_code.co_name == "serve" else None
 
 
 def found(slots, *, loops=(), pools=(), kind=Kind.BEGIN_BYTES):

@@ -130,6 +130,11 @@ class Live(Nobody):
         return self
 
     @property
+    def in_this_process(self) -> bool:
+        """Whether it is served here: a fork of a worker has one in its context that it does not serve."""
+        return os.getpid() == self.host.origin.pid
+
+    @property
     def ended(self) -> bool:
         """Whether its record is complete."""
         return self.number not in self.host.open

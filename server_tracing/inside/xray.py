@@ -20,9 +20,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
-from os import getpid
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
@@ -32,6 +30,7 @@ from aws_xray_sdk.core.models.dummy_entities import DummySubsegment
 from aws_xray_sdk.core.recorder import AWSXRayRecorder
 
 from server_tracing.inside.callers import calling_module
+from server_tracing.inside.carrying import carry_to, leave
 from server_tracing.inside.here import here, live_of, place_here
 from server_tracing.inside.spans import Span, activate, begin, deactivate
 from server_tracing.inside.values import label
@@ -53,7 +52,6 @@ CAN_GO = "%s begins a segment for each request. It can go: what the server recor
 
 log = logging.getLogger("server_tracing")
 
-_carried: ContextVar[bool] = ContextVar("server_tracing_xray", default=False)  # here by `set_trace_entity`
 _original: dict[str, Callable[..., Any]] = {}  # methods of the recorder; empty until the SDK is followed
 _told_that_it_can_go = False
 
@@ -93,7 +91,7 @@ def live_in_hand() -> Live | None:
     """The request to work on; None where the SDK is to do as it always does."""
     place = place_here()
     live = live_of(place) if place is not None and global_sdk_config.sdk_enabled() else None
-    return live if live is not None and live.host.origin.pid == getpid() else None
+    return live if live is not None and live.in_this_process else None
 
 
 def segment_of(live: Live) -> RequestSegment:
@@ -162,12 +160,7 @@ class RequestContext(Context):  # type: ignore[misc]
         self.set_trace_entity(segment)
 
     def clear_trace_entities(self) -> None:
-        """Nothing that was begun here is current any more; where it was carried to, the request neither."""
-        place = here.get()
-        while isinstance(place, Span):
-            place = place.outer
-        here.set(None if _carried.get() else place)
-        _carried.set(False)
+        leave()
 
     def put_subsegment(self, subsegment: Any) -> None:
         """One that is not to be recorded: the recorder's own way to begin others is not taken."""
@@ -212,9 +205,7 @@ def carried_to(entity: Any) -> bool:
     """Be where this entity is, most likely in another thread; False if it is of no request of ours."""
     if not isinstance(entity, Joined):
         return False
-    if here.get() is None:
-        _carried.set(True)
-    here.set(cast("Span", getattr(entity, "span", entity.live)))
+    carry_to(getattr(entity, "span", entity.live))
     return True
 
 

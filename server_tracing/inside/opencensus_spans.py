@@ -1,0 +1,329 @@
+"""A request and its spans as OpenCensus' spans, and the tracer that begins them.
+
+The spans are OpenCensus' own class: integrations and applications set its attributes, kind and status. What
+is said by `add_attribute` is in the journal when it returns; the rest when the span ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from google.rpc.code_pb2 import Code
+from opencensus.trace import span as span_module
+from opencensus.trace import trace_options
+from opencensus.trace.propagation.tracestate_string_format import TracestateStringFormatter
+from opencensus.trace.span_context import SpanContext
+from opencensus.trace.tracers.base import NullContextManager
+from opencensus.trace.tracers.context_tracer import ContextTracer
+
+from server_tracing.inside.callers import calling_module
+from server_tracing.inside.here import here, live_of, place_here
+from server_tracing.inside.live import bounded
+from server_tracing.inside.spans import Span, activate, begin, deactivate, end_span
+from server_tracing.inside.values import label, tree
+from server_tracing.record import Fault
+
+if TYPE_CHECKING:
+    from server_tracing.inside.live import Live
+
+VIEW = "opencensus"
+CAN_GO = "%s begins a span for each request. It can go: what the server records of it is the request."
+# What middleware says of every request, and the server knows.
+KNOWN = frozenset(
+    [
+        "http.host",
+        "http.method",
+        "http.path",
+        "http.route",
+        "http.url",
+        "http.status_code",
+        "error.name",
+        "error.message",
+        "stacktrace",
+    ]
+)
+# The functions in which OpenCensus' middlewares begin their span.
+MIDDLEWARE = frozenset(
+    (
+        ("opencensus.ext.django.middleware", "process_request"),
+        ("opencensus.ext.flask.flask_middleware", "_before_request"),
+        ("opencensus.ext.pyramid.pyramid_middleware", "_before_request"),
+        ("opencensus.ext.fastapi.fastapi_middleware", "dispatch"),
+    )
+)
+SERVER = span_module.SpanKind.SERVER
+KINDS = {SERVER: "server", span_module.SpanKind.CLIENT: "client"}
+
+log = logging.getLogger("server_tracing")
+
+_told_that_it_can_go = False
+
+
+class TheirSpan(Span, eq=False):
+    """A span of ours that one of OpenCensus' tells."""
+
+    theirs: Any = None  # None once it has ended
+
+
+class JoinedSpan(span_module.Span):  # type: ignore[misc]
+    """A span within a request."""
+
+    def __init__(self, name: object, parent: Any, ours: Span, tracer: Any = None) -> None:
+        self.ours = ours
+        self.raised: BaseException | None = None
+        self._kind = span_module.SpanKind.UNSPECIFIED
+        super().__init__(name, parent, span_id=f"{ours.span_id:016x}", context_tracer=tracer)
+
+    @property
+    def span_kind(self) -> int:
+        """Server, client or neither. One of kind server in place of the request's is begun by middleware of
+        the application's own: what is said of it is said of the request."""
+        return int(self._kind)
+
+    @span_kind.setter
+    def span_kind(self, value: int) -> None:
+        self._kind = value
+        if self.in_place_of_the_request and self.ours.live is not None:
+            say_once_that_it_can_go()
+            for key, attribute in list(self.attributes.items()):
+                annotate_request(self.ours.live, key, attribute)
+
+    @property
+    def in_place_of_the_request(self) -> bool:
+        """Whether it is what middleware begins."""
+        return self._kind == SERVER and not self.ours.parent_id
+
+    def add_attribute(self, attribute_key: Any, attribute_value: Any) -> None:
+        super().add_attribute(attribute_key, attribute_value)
+        self.ours.annotate(attribute_key, attribute_value)
+        if self.in_place_of_the_request and self.ours.live is not None:
+            annotate_request(self.ours.live, attribute_key, attribute_value)
+
+    def span(self, name: str = "child_span") -> JoinedSpan:
+        """A child that ends by itself, as OpenCensus has it: what is begun while it runs is not within it."""
+        child = TheirSpan(label(name))
+        here_before = here.get()
+        here.set(self.ours)
+        try:
+            begin(child)
+        finally:
+            here.set(here_before)
+        made = JoinedSpan(name, self, child)
+        self._child_spans.append(made)
+        return made
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self.raised = error
+        super().__exit__(kind, error, traceback)
+
+    def finish(self) -> None:
+        if self.ours.stop <= 0:
+            super().finish()
+            write(self)
+
+
+class RequestSpan(span_module.Span):  # type: ignore[misc]
+    """The request itself. What the server knows better is not listened to."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        parent = live.heard.context.parent_id
+        above = NullContextManager(span_id=f"{parent:016x}" if parent else None)
+        super().__init__("request", above, span_id=live.span_id, span_kind=SERVER)
+        self.start()
+
+    def add_attribute(self, attribute_key: Any, attribute_value: Any) -> None:
+        super().add_attribute(attribute_key, attribute_value)
+        annotate_request(self.live, attribute_key, attribute_value)
+
+    def span(self, name: str = "child_span") -> JoinedSpan:
+        child = TheirSpan(label(name))
+        begin(child)
+        return JoinedSpan(name, self, child)
+
+
+class OtherSpan(JoinedSpan):
+    """A span that was begun by other means, as one that can be spoken to."""
+
+    def finish(self) -> None:
+        """It ends where it was begun."""
+
+
+def annotate_request(live: Live, key: object, value: object) -> None:
+    """Something that is said of the request and that the server does not know."""
+    if key not in KNOWN:
+        live.annotate(key, value)  # type: ignore[arg-type]
+
+
+def request_span(live: Live) -> RequestSpan:
+    """The request as a span, made when it is first asked for."""
+    span: RequestSpan | None = live.views.get(VIEW)
+    if span is None:
+        span = live.views.setdefault(VIEW, RequestSpan(live))
+    return span
+
+
+def current_span(live: Live) -> Any:
+    """What OpenCensus would call current."""
+    place = place_here()
+    if isinstance(place, TheirSpan) and place.theirs is not None:
+        return place.theirs
+    if isinstance(place, Span) and not place.stop:
+        return OtherSpan(place.name, request_span(live), place)
+    return request_span(live)
+
+
+def open_span() -> TheirSpan | None:
+    """The innermost span that OpenCensus began here and has not ended."""
+    place = here.get()
+    while isinstance(place, Span):
+        if isinstance(place, TheirSpan) and place.theirs is not None:
+            return place
+        place = place.outer
+    return None
+
+
+def live_in_hand() -> Live | None:
+    """The request to work on; None where OpenCensus is to do as it always does."""
+    place = place_here()
+    live = live_of(place) if place is not None else None
+    return live if live is not None and live.in_this_process else None
+
+
+def span_context(live: Live) -> SpanContext:
+    """Where the code is, for what is sent on."""
+    state = live.heard.context.tracestate
+    return SpanContext(
+        trace_id=live.trace_id,
+        span_id=current_span(live).span_id,
+        trace_options=trace_options.TraceOptions("1" if live.sampled else "0"),
+        tracestate=TracestateStringFormatter().from_string(state) if state else None,
+    )
+
+
+class RequestTracer(ContextTracer):  # type: ignore[misc]
+    """What any tracer works with while a request is in hand. `own` is what it works with elsewhere."""
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+        self.exporter = getattr(own, "exporter", None)
+
+    @property
+    def span_context(self) -> Any:
+        live = live_in_hand()
+        return self.own.span_context if live is None else span_context(live)
+
+    @property
+    def trace_id(self) -> Any:
+        return self.span_context.trace_id
+
+    def start_span(self, name: str = "span") -> Any:
+        live = live_in_hand()
+        if live is None:
+            return self.own.start_span(name)
+        if begun_by_middleware():
+            say_once_that_it_can_go()
+            return request_span(live)
+        above, ours = current_span(live), TheirSpan(label(name))
+        begin(ours)
+        ours.theirs = theirs = JoinedSpan(name, above, ours, self)
+        activate(ours)
+        theirs.start()
+        return theirs
+
+    def end_span(self, *arguments: Any, **named: Any) -> Any:
+        live = live_in_hand()
+        if live is None:
+            return self.own.end_span(*arguments, **named)
+        ours = open_span()
+        if ours is None:  # that of the request, which ends when the server has answered
+            return self.hand_over(request_span(live))
+        theirs, ours.theirs = ours.theirs, None
+        deactivate(ours)
+        theirs.finish()
+        return self.hand_over(theirs)
+
+    def finish(self) -> None:
+        while open_span() is not None:
+            self.end_span()
+
+    def current_span(self) -> Any:
+        live = live_in_hand()
+        return self.own.current_span() if live is None else current_span(live)
+
+    def list_collected_spans(self) -> list[Any]:
+        return []
+
+    def hand_over(self, span: Any) -> Any:
+        """To an exporter that is not Application Insights': that one would tell of it twice."""
+        if isinstance(self.own, ContextTracer) and not is_azure(self.own.exporter):
+            self.own.exporter.export(self.get_span_datas(span))
+        return span
+
+
+def is_azure(exporter: object) -> bool:
+    """Whether this is OpenCensus' own way to Application Insights."""
+    module = sys.modules.get("opencensus.ext.azure.trace_exporter")
+    return module is not None and isinstance(exporter, module.AzureExporter)
+
+
+def begun_by_middleware() -> bool:
+    """Whether it is OpenCensus' middleware that begins a span."""
+    frame = sys._getframe(2)
+    if frame.f_globals.get("__name__") == "opencensus.trace.tracer" and frame.f_back is not None:
+        frame = frame.f_back
+    return (frame.f_globals.get("__name__"), frame.f_code.co_name) in MIDDLEWARE
+
+
+def say_once_that_it_can_go() -> None:
+    """Whoever begins a span for each request does not need to any more."""
+    global _told_that_it_can_go
+    if not _told_that_it_can_go:
+        _told_that_it_can_go = True
+        log.warning(CAN_GO, calling_module("opencensus.trace", __name__.rpartition(".")[0]))
+
+
+# ------------------------------------------------------------ what is written
+
+
+def write(span: JoinedSpan) -> None:
+    """Write a span that has ended, as OpenCensus' attributes have it by now."""
+    ours = span.ours
+    ours.rename(span.name)
+    ours.kind = "internal" if span.in_place_of_the_request else KINDS.get(span.span_kind, "internal")
+    ours.say({str(key): value for key, value in span.attributes.items()})
+    for key, value in details(span):
+        ours.detail(key, bounded(tree(value)))
+    end_span(ours, error=span.raised, fault=fault_of(span))
+
+
+def details(span: JoinedSpan) -> Any:
+    """What can be looked at: links, and what happened in the meantime."""
+    if len(span.links):
+        yield "links", [{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links]
+    if len(span.annotations):
+        yield (
+            "events",
+            [
+                {
+                    "time": str(said.timestamp),
+                    "message": said.description,
+                    **(said.attributes.attributes or {}),
+                }
+                for said in span.annotations
+            ],
+        )
+
+
+def fault_of(span: JoinedSpan) -> Fault | None:
+    """The status, where it says that something failed and no HTTP status says which way."""
+    status = span.status
+    if not status.canonical_code or "http.status_code" in span.attributes:
+        return None
+    try:
+        name = Code.Name(status.canonical_code)
+    except ValueError:
+        name = f"status {status.canonical_code}"
+    return Fault(name, str(status.description or ""))

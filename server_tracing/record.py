@@ -248,6 +248,12 @@ class WorkerVitals(Struct, omit_defaults=True, kw_only=True, tag_field="record",
     accept_queue: int | None = None
     machine_cpu_percent: float | None = None
     available_bytes: int | None = None
+    # Of all requests that ended in the window these vitals close; 0: they close none.
+    window_ms: float = 0.0
+    requests: int = 0
+    exceptions: int = 0
+    busy_ms: float = 0.0  # what they took together
+    unsent: list[int] = []  # see Request
 
 
 class Event(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="event", gc=False):
@@ -314,6 +320,8 @@ class Request(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag=
     tracestate: str | None = None
     xray_extra: str | None = None  # fields of X-Amzn-Trace-Id to hand on: Lineage, Self, ...
     rule: str | None = None  # the sampling rule that decided
+    # After a partial success, of the items that a backend makes of this record those still to be sent:
+    unsent: list[int] = []
 
 
 class Running(Struct, gc=False):

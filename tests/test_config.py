@@ -760,6 +760,52 @@ def test_code_may_give_objects_where_a_file_gives_names(read, refused):
     assert "is not module:name" in refused(arguments={"azure": {"processors": "scrub"}})
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (";;", "it has no InstrumentationKey"),
+        ("IngestionEndpoint=https://x/", "it has no InstrumentationKey"),
+        ("InstrumentationKey=", "it has no InstrumentationKey"),
+        ("InstrumentationKey=s3cr3t", "the instrumentation key is not a GUID"),
+        (f"{connection()}\nx", "the instrumentation key is not a GUID"),
+        ("s3cr3t", "it has a part that is not Key=Value"),
+        (f"Authorization=aad;{connection()}", "its Authorization is not ikey, the only one there is"),
+        (
+            connection(more=";IngestionEndpoint=ftp://s3cr3t/"),
+            "its IngestionEndpoint is not an http or https",
+        ),
+        (
+            connection(more=";IngestionEndpoint=https://u:s3cr3t@h/"),
+            "its IngestionEndpoint is not an http or",
+        ),
+        (connection(more=";EndpointSuffix=s3cr3t"), "its EndpointSuffix is not a domain"),
+        (connection(more=";EndpointSuffix=a.b;Location=s3/cr3t"), "its Location is not a region"),
+        (connection(more=";a=" + "s3cr3t" * 1000), "it is longer than 4096 characters"),
+    ],
+)
+def test_a_malformed_connection_string_is_refused_with_the_reason(refused, text, why):
+    """And never repeated, for it is a secret."""
+    environ = {"APPLICATIONINSIGHTS_CONNECTION_STRING": text, "SERVER_TRACING_EXPORTERS": "azure"}
+    sentence = refused(environ)
+    assert sentence.startswith(f"environment APPLICATIONINSIGHTS_CONNECTION_STRING is *** ({why}")
+    assert "azure.connection_string is not set, but exporters names azure" in sentence
+    ours = {"SERVER_TRACING_AZURE_CONNECTION_STRING": text}
+    assert f"azure.connection_string (environment {next(iter(ours))}) is ***: {why}" in refused(ours)
+    assert "s3cr3t" not in sentence
+
+
+def test_an_exporter_that_knows_no_destination_stops_the_start(refused):
+    """With where to find it."""
+    assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in refused({"SERVER_TRACING_EXPORTERS": "azure"})
+
+
+def test_a_token_travels_by_https_alone(refused):
+    """Whoever listens could use it."""
+    text = connection(more=";IngestionEndpoint=http://10.0.0.1/")
+    azure = {"connection_string": text, "credential": "DefaultAzureCredential"}
+    assert "azure.credential" in refused(arguments={"azure": azure, "exporters": ["azure"]})
+
+
 def test_the_name_of_an_app_service_is_a_service_when_nobody_says_better(read):
     """The platform knows it, and everybody else knows better."""
     site = {"WEBSITE_SITE_NAME": "shop-site"}

@@ -69,6 +69,7 @@ class TestReadme:
             "event_stream",
             "spans_dropped",
             "vitals",
+            "unsent",
         }
         cells = " ".join(row[0] for row in rows(section("What is recorded").split("| outcome")[0]))
         named = {re.split(r"[\[{]", name)[0] for name in re.findall(r"`([^`]+)`", cells)}

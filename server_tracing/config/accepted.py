@@ -10,9 +10,9 @@ from typing import TypeVar
 from server_tracing import daemon_address as daemon
 from server_tracing.units import Rate, duration, duration_text, printable, rate, switch, words
 
-EXPORTERS = ("local", "console", "jsonl", "memory")
+EXPORTERS = ("local", "console", "jsonl", "memory", "azure")
 EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
-LATER_EXPORTERS = ("xray", "azure")
+LATER_EXPORTERS = ("xray",)
 
 # Of a backend's table, what says *where* records go: another batch size must not orphan journals.
 WHERE = (

@@ -20,6 +20,7 @@ class Azure(Struct, frozen=True, kw_only=True):
 
     connection_string: str = ""
     instrumentation_key: str = ""  # given with more authority than the connection string, or alone
+    version: str = ""  # of the application
     success_4xx: bool = False  # whether a request answered with 4xx succeeded
     metrics_interval: float = 60.0  # 0: no metrics
     processors: tuple[str | Callable[[Any], object], ...] = ()
@@ -130,6 +131,7 @@ SETTINGS = (
         show=accepted.masked,
         where=True,
     ),
+    Setting("azure.version", accepted.text, "text", "none"),
     Setting("azure.success_4xx", switch, SWITCH),
     Setting(
         "azure.metrics_interval",

@@ -15,6 +15,7 @@ EXPORTERS = {
     "console": "server_tracing.export.console:ConsoleExporter",
     "jsonl": "server_tracing.export.jsonl:JsonLinesExporter",
     "memory": "server_tracing.export.memory:MemoryExporter",
+    "azure": "server_tracing.export.azure:AzureExporter",
 }
 
 

@@ -17,8 +17,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from azure_kit import config as azure_config
 from export_kit import Backend, Worker, assert_balanced, record, settings
+from ingestion import Ingestion
 
+from server_tracing.export.azure import AzureExporter
 from server_tracing.export.console import ConsoleExporter, line, printable
 from server_tracing.export.exporter import ExportError, Setup, close_exporter, traits
 from server_tracing.export.jsonl import JsonLinesExporter
@@ -76,6 +79,7 @@ def full() -> Request:
         event_stream=True, annotations={"a": 1}, metadata={"default": {"k": "v"}}, user="ada",
         name="checkout", headers={"x": "y"}, spans=[span], spans_dropped=1, vitals=vitals,
         parent_sampled=True, tracestate="a=b", xray_extra="Lineage=1", rule="default",
+        unsent=[0],
     )  # fmt: skip
 
 
@@ -132,7 +136,31 @@ def memory(folder: Path) -> Made:
     return Made(exporter, lambda: exporter.requests)
 
 
-CANDIDATES = {"local": local, "jsonl": jsonl, "console": console, "memory": memory}
+def azure(folder: Path) -> Made:
+    """What a service has taken is told by its request items: the records are remembered by their ids."""
+    service = Ingestion()
+    service.any_time = True  # the test's clock is its own
+    service.__enter__()
+    known: dict[str, Request] = {}
+
+    class Remembering(AzureExporter):
+        def export(self, records: Sequence[Record]) -> None:
+            known.update({record.span_id: record for record in records if isinstance(record, Request)})
+            super().export(records)
+
+        def close(self) -> None:
+            super().close()
+            service.close()
+
+    def delivered() -> list[Request]:
+        assert service.rejected == []
+        return [known[data["id"]] for data in service.requests()]
+
+    setup = Setup(azure_config(service), {}, "shop", str(folder))
+    return Made(Remembering(setup), delivered)
+
+
+CANDIDATES = {"local": local, "jsonl": jsonl, "console": console, "memory": memory, "azure": azure}
 
 
 @pytest.fixture(params=CANDIDATES)
@@ -201,7 +229,7 @@ def test_a_failure_is_tried_again_and_loses_nothing(made, tmp_path):
     fail(made, ExportError("later"), ExportError("later still", retry_after=0.1))
     worker = Worker(made.exporter, folder=tmp_path)
     worker.serve("/a")
-    for _ in range(7):
+    for _ in range(10):
         worker.wake(0.4, steps=1)
     assert [request.path for request in made.delivered()] == ["/a"]
     assert_balanced(worker.checkpoint)
@@ -225,7 +253,7 @@ def test_a_bug_costs_the_batch_and_nothing_else(made, tmp_path):
     fail(made, *[ZeroDivisionError("a bug")] * 3)
     worker = Worker(made.exporter, folder=tmp_path)
     worker.serve("/poison")
-    for _ in range(9):
+    for _ in range(14):
         worker.wake(0.3, steps=1)
     worker.serve("/fine")
     worker.wake(30)

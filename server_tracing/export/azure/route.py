@@ -1,0 +1,48 @@
+"""The address telemetry is posted to: the configured one, or one the service has named instead.
+
+A redirect is followed from https to https only, and remembered until the new address fails; then the
+configured one is asked again.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+TRACK = "/v2.1/track"
+MOST_HOPS = 10
+
+
+class RedirectError(Exception):
+    """A redirect that is not followed; the text is a sentence."""
+
+
+class Route:
+    """Where to post."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._configured = self.url = endpoint.rstrip("/") + TRACK
+
+    @property
+    def redirected(self) -> bool:
+        """Has the service named another address?"""
+        return self.url != self._configured
+
+    def follow(self, location: str) -> None:
+        """Post to the address of a redirect from now on."""
+        target = urlsplit(urljoin(self.url, location))
+        if not location or not target.hostname:
+            raise RedirectError(f"{self.url} redirects to nowhere")
+        if not self.url.startswith("https:") or target.scheme != "https" or target.username is not None:
+            raise RedirectError(
+                f"{self.url} redirects to {target.scheme}://{target.hostname}, "
+                "which is not followed: telemetry goes on from https to https only"
+            )
+        path = TRACK if target.path in ("", "/") else target.path
+        self.url = target._replace(path=path, fragment="").geturl()
+
+    def reset(self) -> None:
+        """Back to the configured address."""
+        self.url = self._configured
+
+    def __repr__(self) -> str:
+        return f"<Route to {self.url}{' (redirected)' if self.redirected else ''}>"

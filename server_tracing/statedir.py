@@ -69,6 +69,16 @@ def ensure_private_dir(path: str, uid: int | None = None, gid: int | None = None
         raise StateDirError(_sentence(path, owner, error)) from error
 
 
+def is_private(path: str, uid: int) -> bool:
+    """Is it a directory that only `uid` can write to? Whoever looks for files in it must know."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    shared = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == uid and not shared
+
+
 def _ensure(path: str, owner: int, group: int) -> None:
     above, name = os.path.split(path)
     if not name:

@@ -136,7 +136,7 @@ def _assemble(
         config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
     )
     journal = journals.create(journals.origin(server, worker_class), config.journal.size)
-    for note in (*loaded.warnings, *journals.notes):
+    for note in (*loaded.warnings, *journals.take_notes()):
         log.warning("%s", note)
     recorder = Recorder(journal, headers=config.capture.headers)
     sampler = sampler_for(config)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from server_tracing.journal import JournalError, open_map
-from server_tracing.journal.journals import _is_locked, _map
+from server_tracing.journal.locks import is_held
+from server_tracing.journal.maps import look_at
 
 FOREIGN = (
     "SERVER_TRACING_",
@@ -53,9 +54,9 @@ def pytest_sessionfinish(session):
 
 def left_by_a_test(journal):
     """Whether a journal's worker is gone, and kept its state in the temporary directory."""
-    found = open_map(_map(str(journal), write=False), str(journal), read_only=True)
+    found = open_map(look_at(str(journal)), str(journal), read_only=True)
     try:
         temporary = found.origin.state_dir.startswith(tempfile.gettempdir())
-        return temporary and not _is_locked(str(journal.with_suffix(".lock")))
+        return temporary and not is_held(str(journal.with_suffix(".lock")))
     finally:
         found.close()

@@ -72,7 +72,7 @@ def test_a_new_journal_stands_in_shared_memory_and_is_private(tmp_path: Path, sh
 def test_without_room_in_shared_memory_it_stands_in_the_state_directory(tmp_path: Path, shm: str) -> None:
     """A small /dev/shm is left to the application."""
     mine = journals(tmp_path / "state", shm)
-    mine._shm = "/proc"  # whose statvfs says nothing is free
+    mine._folders.shm = "/proc"  # whose statvfs says nothing is free
     journal = mine.create(origin(mine), SIZE)
     assert journal.path is not None
     assert journal.path.startswith(str(tmp_path / "state"))

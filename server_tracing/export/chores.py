@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from server_tracing.journal import Journal
+from server_tracing.journal.journals import Journals
 from server_tracing.record import Head, Kind
 
 from .join import Joiner
@@ -17,6 +19,8 @@ from .vitals import Gauge
 
 VITALS_EVERY = 15.0
 HEADS_EVERY = 0.1
+HOME_EVERY = 5.0
+log = logging.getLogger("server_tracing.export")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -96,6 +100,22 @@ class Carrier:
             else:
                 for kind, payload in rest:
                     self._journal.append(kind, payload)
+
+
+class Home:
+    """Sees that the worker's journal stands where others find it, and says what is wrong with journals."""
+
+    def __init__(self, journal: Journal, journals: Journals) -> None:
+        self._journal = journal
+        self._journals = journals
+        self._next = 0.0
+
+    def __call__(self, now: float) -> None:
+        if now >= self._next:
+            self._next = now + HOME_EVERY
+            self._journals.keep(self._journal)
+        for note in self._journals.take_notes():
+            log.warning("%s", note)
 
 
 class Vitals:

@@ -46,6 +46,7 @@ class Claims:
         self._draw = draw
         self._next = 0.0
         self._reported: set[str] = set()
+        self._refused: set[str] = set()  # journals that could not be read, said once
         self.adopted: list[Source] = []
         self.finished = 0  # journals folded and gone
         self.delivered: dict[str, int] = {}  # requests in them, since they were adopted, by exporter
@@ -77,7 +78,9 @@ class Claims:
             try:
                 self.adopted.append(self._open_source(journal))
             except Exception:
-                log.exception("the journal %s of a dead worker cannot be read now", journal.origin.id)
+                if journal.origin.id not in self._refused:
+                    log.exception("the journal %s of a dead worker cannot be read now", journal.origin.id)
+                self._refused.add(journal.origin.id)
                 self._journals.release(journal)
 
     def work(self, now: float) -> None:

@@ -17,7 +17,7 @@ from server_tracing.sampling import Sampler, sampler_for
 from server_tracing.sampling.central import Central
 
 from .announcer import Announcer
-from .chores import Carrier, Heads, Slot, Vitals
+from .chores import Carrier, Heads, Home, Slot, Vitals
 from .claims import Claims
 from .complaints import Complaints, Losses
 from .exporter import Exporter, Setup, traits
@@ -145,6 +145,7 @@ def _assemble(
         Carrier(journal, home.joiner, lambda: home.position),
         Announcer(home, shaper(journal), sampler, pace),
         Vitals(journal, home.joiner),
+        Home(journal, journals),
         Complaints(sinks),
         losses := Losses(journal, lambda: reader.dropped),
     )

@@ -22,6 +22,8 @@ from server_tracing.journal.pages import Header, JournalError
 from server_tracing.journal.ring import CHECK_MASK, RING, Ring, new_ring
 from server_tracing.record import Origin
 
+COPIED_AT_ONCE = 1 << 18  # bytes
+
 __all__ = ["GAP", "Journal", "JournalError", "RawFrame", "initialise", "open_map", "ring_size", "total_size"]
 
 
@@ -76,6 +78,34 @@ class Journal:
         """Note that the worker ended by itself."""
         if self._ring is not None:
             pages.close_cleanly(self._map)
+
+    def move(self, memory: mmap.mmap, path: str) -> Journal:
+        """Stand in another map from now on, while requests go on writing: in a file others can find."""
+        words = memoryview(memory).cast("I")
+        known, head = 0, self.ring.head()
+        self._copy(memory, 0, len(memory))
+        while not self.ring.move(memory, words, head):
+            known, head = head, self.ring.head()
+            self._copy_frames(memory, known, head)
+        before, self._map = self._map, memory
+        self._words.release()
+        self._words, self.path = words, path
+        self._frames = Frames(memory, words, self.size, self._salt)
+        before.close()
+        return self
+
+    def _copy_frames(self, memory: mmap.mmap, start: int, end: int) -> None:
+        """Those from position `start` to `end`, which may have gone round."""
+        first, last = start % self.size, end % self.size
+        if end - start >= self.size or first > last:
+            self._copy(memory, RING, len(memory))
+        else:
+            self._copy(memory, RING + first, RING + last)
+
+    def _copy(self, memory: mmap.mmap, start: int, end: int) -> None:
+        for at in range(start, end, COPIED_AT_ONCE):  # no request waits for more
+            until = min(at + COPIED_AT_ONCE, end)
+            memory[at:until] = self._map[at:until]
 
     def disown(self) -> None:
         """In a forked child: never touch the parent's journal again, whatever state its lock was in."""
@@ -215,7 +245,7 @@ def initialise(memory: mmap.mmap, origin: Origin, size: int, path: str | None = 
 def open_map(memory: mmap.mmap, path: str, *, read_only: bool) -> Journal:
     """Open an existing journal; every byte of it is doubted."""
     header = pages.read_header(memory, path)
-    if header.size % 8 or not 0 < header.size <= len(memory) - RING:
+    if header.size > len(memory) - RING:
         raise JournalError(f"{path} is too short")
     journal = Journal(memory, header, path)
     journal.read_only = read_only

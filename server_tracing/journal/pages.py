@@ -19,6 +19,7 @@ from server_tracing.journal.ring import LOST, LOST_AGAIN
 from server_tracing.record import Origin
 
 MAGIC = b"STJRNL02"
+LARGEST = 1 << 30  # ring
 ABORT_REASONS = ("", "timeout", "signal", "exit")
 
 _HEADERS = (0, 5120)
@@ -72,6 +73,8 @@ def read_header(memory: Memory, path: str) -> Header:
             break
         magic, size, salt, length, check = _HEADER.unpack_from(memory, at)
         encoded = memory[at + _HEADER.size : at + _HEADER.size + min(length, MAX_ORIGIN)]
+        if size % 8 or not 0 < size <= LARGEST:
+            continue
         if magic == MAGIC and check == _header_check(size, salt, encoded):
             return Header(_origin(encoded, path), size, salt)
     raise JournalError(f"{path} is no journal of this version, or its header is damaged")

@@ -41,6 +41,7 @@ class Ring(NamedTuple):
     lose: Callable[[], None]  # count a request for whose begin there was no room
     release: Callable[[int], None]  # everything before this position may be overwritten
     head: Callable[[], int]  # the position behind the newest frame
+    move: Callable[[mmap.mmap, memoryview, int], bool]  # write there from now on, if this is still the head
     disown: Callable[[], None]  # in a forked child: write nothing any more
 
 
@@ -102,13 +103,21 @@ def new_ring(memory: mmap.mmap, words: memoryview, size: int, salt: int) -> Ring
     def head() -> int:
         return lap + at
 
+    def move(to: mmap.mmap, its_words: memoryview, position: int) -> bool:
+        """What stands before `position` has been copied."""
+        nonlocal memory, words
+        # fmt: off
+        if lap + at == position: its_words[LOST >> 2] = its_words[LOST_AGAIN >> 2] = lost & 0xFFFFFFFF; its_words[(LOST >> 2) + 1] = its_words[(LOST_AGAIN >> 2) + 1] = lost >> 32; memory = to; words = its_words; return True  # noqa: E501, E701, E702
+        # fmt: on
+        return False
+
     def disown() -> None:
         nonlocal spare, words, disowned
         disowned = True
         spare = -2 * size
         words = memoryview(bytearray(2 * RING)).cast("I")  # what is counted from now on is nobody's
 
-    made = Ring(write, end_minimal, lose, release, head, disown)
+    made = Ring(write, end_minimal, lose, release, head, move, disown)
     return made if _one_thread_at_a_time() else _locked(made)
 
 
@@ -137,5 +146,6 @@ def _locked(made: Ring) -> Ring:
         guarded(made.lose),
         guarded(made.release),
         guarded(made.head),
+        guarded(made.move),
         made.disown,
     )

@@ -14,6 +14,7 @@ from .delivery import POISON, Verdict
 
 if TYPE_CHECKING:
     from .lane import Lane
+    from .spool import Claimed
 
 
 def requests_in(records: Iterable[Record]) -> int:
@@ -66,7 +67,7 @@ class Parcel:
 class Batch(Parcel):
     """Everything of one lane between two positions of its journal: what to send and what was left out."""
 
-    __slots__ = ("born", "file", "floor", "lane", "size", "spooled", "unsampled", "upto")
+    __slots__ = ("born", "floor", "held", "lane", "room", "size", "spooled", "unsampled", "upto")
 
     def __init__(self, lane: Lane, floor: int, born: float) -> None:
         super().__init__()
@@ -74,14 +75,14 @@ class Batch(Parcel):
         self.born = born
         self.floor = floor  # the ring must keep everything from here on until this is done
         self.upto = floor  # set when it is sealed
+        self.room = 0  # about what its records took in the journal: some times that in memory
         self.size = 0  # requests it accounts for, sent or not
         self.unsampled = 0
         self.spooled = 0
-        self.file = ""  # the spool file it went to
+        self.held: Claimed | None = None  # the spool file it went to out of a hand, which still has it
 
-    def spool_rest(self, file: str) -> None:
+    def spool_rest(self) -> None:
         """Everything not delivered yet now stands in a spool."""
-        self.file = file
         self.spooled = requests_in(self.records)
         self.records = []
         self.done = True

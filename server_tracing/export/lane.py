@@ -15,6 +15,8 @@ from server_tracing.record import Record, Request
 from .batch import Batch
 from .exporter import Traits
 
+LARGE = 256 << 10  # bytes in the journal after which a batch is full, however few records they were
+
 
 class Outlet(Protocol):
     """Where sealed batches go: a sender with a thread of its own, or an exporter that the reader calls."""
@@ -42,6 +44,7 @@ class Lane:
         self._batch: Batch | None = None
         self._handed_out: deque[Batch] = deque()
         self._read = tally.acked
+        self._since = tally.acked  # where the batch begins
         tally.queued = 0
 
     @property
@@ -81,6 +84,7 @@ class Lane:
         batch = self._batch
         if batch is None:
             batch = self._batch = Batch(self, pin, now)
+            self._since = self._read
         elif pin < batch.floor:
             batch.floor = pin
         return batch
@@ -93,7 +97,10 @@ class Lane:
         batch = self._batch
         if batch is None:
             return
-        if flush or len(batch.records) >= self._traits.max_batch or now - batch.born >= self._traits.max_age:
+        kept = len(batch.records)
+        batch.room = (position - self._since) * kept // max(1, kept, batch.size)
+        full = kept >= self._traits.max_batch or batch.room >= LARGE
+        if flush or full or now - batch.born >= self._traits.max_age:
             self._batch = None
             batch.upto = position
             self._handed_out.append(batch)

@@ -227,6 +227,9 @@ class Reader:
         self._last_words(self._clock())
         self._hand_out_the_rest()
         self._spool_the_rest()
+        for sink in self._sinks:
+            if sink.spool is not None:
+                sink.spool.seal()
         self._settle()
         self.claims.finish()
         self.claims.release()

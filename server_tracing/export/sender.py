@@ -27,6 +27,7 @@ LONG_PATIENCE = 30.0  # the same while the backend is known to be down: fewer an
 KNOWN_TO_BE_DOWN = 3  # failures in a row
 MAX_HELD = 2000  # records in memory; the oldest go to disk first
 MAX_FILE = 1000  # records in one spool file, and one batch more
+MAX_ROOM = 512 << 10  # bytes that the records in memory, or in one file, took in the journal
 IDLE = 5.0  # seconds between looks at a spool that other workers fill too
 
 
@@ -63,8 +64,9 @@ class Sender:
         self._queue: deque[Batch] = deque()
         self._hand: Batch | None = None
         self._taken_back = False  # the batch in hand was spooled meanwhile: its outcome counts no more
+        self._overtaken: Batch | None = None  # the last batch of which that is so
         self._written: list[str] = []  # parts to be published when the journals know of them
-        self._late: list[Batch] = []  # taken by the backend after all, when the reader had taken it back
+        self._late: list[tuple[Batch, bool]] = []  # taken back; and were they delivered all the same?
         self._file: Claimed | None = None  # the spool file in hand
         self._parcel = Parcel()
         self._tended = exporter if isinstance(exporter, Tended) else None
@@ -101,7 +103,7 @@ class Sender:
         taken = self._take_back(pressed)
         for batches in _by_lane(taken):
             self._to_disk(batches)
-        if taken:
+        if any(batch.spooled for batch in taken):
             self._spool.trim()
         if self._pid != os.getpid() and self._clock() >= self._look_again:
             self._look_again = self._clock() + IDLE
@@ -114,10 +116,10 @@ class Sender:
             patience = LONG_PATIENCE if self._back_off.failures > KNOWN_TO_BE_DOWN else PATIENCE
             in_hand = [] if self._hand is None or self._taken_back else [self._hand]
             held = [*in_hand, *self._queue]
-            records = sum(len(batch.records) for batch in held)
-            if not held or not (everything or records > MAX_HELD or held[0].born < self._clock() - patience):
+            late = bool(held) and held[0].born < self._clock() - patience
+            if not (everything or late or _records(held) > MAX_HELD or _room(held) > MAX_ROOM):
                 return []
-            self._taken_back = self._hand is not None
+            self._taken_back, self._overtaken = self._hand is not None, self._hand
             self._queue.clear()
             return held
 
@@ -137,8 +139,10 @@ class Sender:
                 batch.drop_rest("spool_failed")
         else:
             self._written.append(file)
+            if batches[0] is self._overtaken:
+                batches[0].held = self._spool.hold(file)
             for batch in batches:
-                batch.spool_rest(file)
+                batch.spool_rest()
 
     def written(self) -> list[str]:
         """Spool files to publish once the journals are settled."""
@@ -168,6 +172,7 @@ class Sender:
                 break
             if wait > 0:
                 self._bell.wait(wait)
+        self._close_late()
         if self._file is not None:
             self._spool.give_up(self._file)
         self._ended = True
@@ -193,6 +198,7 @@ class Sender:
 
     def step(self) -> float:
         """Do one thing; how many seconds until there is another."""
+        self._close_late()
         now = self._clock()
         if now < self._not_before:
             return self._not_before - now
@@ -201,7 +207,6 @@ class Sender:
             return self._put_down(batch, attempt(self.exporter.export, batch.records))
         if self._stopping or now < self._look_again:
             return max(self._look_again - now, 0.01)
-        self._close_late()
         return self._send_spooled()
 
     def _pick_up(self) -> Batch | None:
@@ -216,8 +221,8 @@ class Sender:
                 batch.book(verdict)
                 if not batch.done:
                     self._queue.appendleft(batch)
-            elif verdict.error is None and not verdict.lost:
-                self._late.append(batch)
+            else:
+                self._late.append((batch, verdict.error is None and not verdict.lost))
             self._hand = None
         return self._mind(verdict)
 
@@ -236,12 +241,14 @@ class Sender:
     def _close_late(self) -> None:
         """What the backend took after all, when it had been spooled already, need not be sent again."""
         late, self._late = self._late, []
-        for batch in late:
-            claimed = self._spool.claim_written(batch.file) if batch.file else None
-            if claimed is not None:
-                self._spool.close(claimed, claimed.name.requests, {})
-            elif not batch.done or os.path.exists(batch.file):  # the reader is still writing it
-                self._late.append(batch)
+        for batch, delivered in late:
+            held = batch.held
+            if not batch.done or (delivered and held is not None and not os.path.exists(held.path)):
+                self._late.append((batch, delivered))  # the reader is still at it
+            elif held is not None and delivered:
+                self._spool.close(held, held.name.requests, {})
+            elif held is not None:
+                self._spool.give_up(held)
 
     def _send_spooled(self) -> float:
         if self._file is None:
@@ -285,7 +292,8 @@ def _by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     """
     group: list[Batch] = []
     for batch in batches:
-        if group and (group == batches[:1] or group[0].lane is not batch.lane or _records(group) > MAX_FILE):
+        large = _records(group) > MAX_FILE or _room(group) > MAX_ROOM
+        if group and (large or group == batches[:1] or group[0].lane is not batch.lane):
             yield group
             group = []
         group.append(batch)
@@ -295,3 +303,7 @@ def _by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
 
 def _records(batches: Sequence[Batch]) -> int:
     return sum(len(batch.records) for batch in batches)
+
+
+def _room(batches: Sequence[Batch]) -> int:
+    return sum(batch.room for batch in batches)

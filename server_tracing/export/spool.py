@@ -26,6 +26,7 @@ from .spool_file import MAX_FILE, pack, unpack
 from .spool_names import DELIVERED, DONE, PART, SPOOL, Closed, Name, closed_by, done
 
 FORGOTTEN = int(48 * 3600e9)  # ns
+_held: set[int] = set()  # locks of this process, given up by a forked child: they would outlive it there
 
 
 class Claimed(NamedTuple):
@@ -57,6 +58,7 @@ class Spool:
         self._lock = unpatched.lock()  # the reader trims while a sender delivers
         self._numbers = first_close
         self._closed: list[Closed] = []
+        self._sealed = False
 
     # ------------------------------------------------------------ writing
 
@@ -95,11 +97,11 @@ class Spool:
 
     # ------------------------------------------------------------ delivering
 
-    def claim_written(self, part: str) -> Claimed | None:
-        """The file that was written as `part`, if it is published and nobody else is delivering it."""
-        path = part.removesuffix(PART) + SPOOL
-        name = Name.of(os.path.basename(path))
-        return self._claim(path, name) if name is not None else None
+    def hold(self, part: str) -> Claimed | None:
+        """Keep a file that was just written from everybody, also once it is published."""
+        name = Name.of(os.path.basename(part))
+        held = self._claim(part, name) if name is not None else None
+        return held and held._replace(path=part.removesuffix(PART) + SPOOL)
 
     def claim(self) -> Claimed | None:
         """The oldest file that nobody else is delivering."""
@@ -118,6 +120,7 @@ class Spool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held, there = os.fstat(lock), os.stat(path, follow_symlinks=False)
             if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino) and _ours(held):
+                _held.add(lock)
                 return Claimed(path, name, lock)
         except OSError:
             pass  # somebody else has it, or is done with it
@@ -142,6 +145,7 @@ class Spool:
     @staticmethod
     def give_up(claimed: Claimed) -> None:
         """Not now: leave the file to whoever comes next."""
+        _held.discard(claimed.lock)
         os.close(claimed.lock)
 
     def close(self, claimed: Claimed, delivered: int, dropped: dict[str, int]) -> None:
@@ -151,13 +155,19 @@ class Spool:
             dropped = {**dropped, "damaged": dropped.get("damaged", 0) + missing}
         what = DELIVERED if delivered or not dropped else max(dropped, key=dropped.__getitem__)
         with self._lock:  # numbers must come to the accounts in their order
-            self._numbers += 1
-            file = done(claimed.name, what, self._closer, self._numbers)
-            path = os.path.join(self.folder, file)
-            with contextlib.suppress(OSError):
-                os.rename(claimed.path, path)
-            self._closed.append(Closed(path, self._numbers, claimed.name.requests, delivered, dropped))
-        os.close(claimed.lock)
+            if not self._sealed:
+                self._numbers += 1
+                file = done(claimed.name, what, self._closer, self._numbers)
+                path = os.path.join(self.folder, file)
+                with contextlib.suppress(OSError):
+                    os.rename(claimed.path, path)
+                self._closed.append(Closed(path, self._numbers, claimed.name.requests, delivered, dropped))
+        self.give_up(claimed)
+
+    def seal(self) -> None:
+        """This process's accounts are being closed: what it is done with too late is left to the next one."""
+        with self._lock:
+            self._sealed = True
 
     def collect(self) -> list[Closed]:
         """What was closed since the last time, to be counted, settled and then removed."""
@@ -168,10 +178,11 @@ class Spool:
     # ------------------------------------------------------------ bounds
 
     def trim(self) -> None:
-        """Let go of the oldest files beyond the size, and of all that are too old."""
+        """Let go of the oldest files beyond the size, and of all that are too old; those that are not
+        published yet take room already."""
         files = self._files(SPOOL)
         sizes = [_size(path) for path, _ in files]
-        excess = sum(sizes) - self._size
+        excess = sum(sizes) + sum(_size(path) for path, _ in self._files(PART)) - self._size
         for (path, name), size in zip(files, sizes, strict=True):
             reason = "spool_full" if excess > 0 else "too_old"
             if excess <= 0 and self._wall() - name.time <= self._age:
@@ -232,6 +243,16 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<Spool {self.folder} · {self.waiting()} requests waiting>"
+
+
+def _in_child() -> None:
+    for lock in _held:
+        with contextlib.suppress(OSError):
+            os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def _ours(info: os.stat_result) -> bool:

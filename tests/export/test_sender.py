@@ -240,6 +240,38 @@ def test_a_hand_that_succeeds_while_its_batch_goes_to_disk_is_not_sent_twice(tmp
     assert_balanced(worker.checkpoint)
 
 
+def test_what_a_hand_still_has_is_neither_dropped_nor_delivered_by_others(tmp_path):
+    """Until it has said how it ended, however full the spool is: else what arrives would count as dropped."""
+    backend = Backend(spool_size=1)
+    backend.gate = threading.Event()
+    worker = Worker(backend, folder=tmp_path)
+    sender = sender_of(worker)
+    serve(worker, "/a")
+    worker.reader.wake()
+    worker.reader.wake()
+    hand = threading.Thread(target=sender.step)
+    hand.start()
+    assert backend.called.wait(10)
+    for path in ("/b", "/c"):
+        serve(worker, path)
+        worker.reader.wake()
+        worker.clock.advance(PATIENCE + 1)
+        worker.reader.wake()
+    worker.reader.wake()
+    assert tally(worker).dropped == {"spool_full": 1}
+    others = sender.spool.claim()
+    assert [record.path for record in sender.spool.read(others)] == ["/c"]
+    assert sender.spool.claim() is None
+    sender.spool.give_up(others)
+    backend.gate.set()
+    hand.join()
+    for _ in range(3):
+        worker.wake(60)
+    assert backend.paths.count("/a") == 1
+    assert tally(worker).delivered == len(backend.paths)
+    assert_balanced(worker.checkpoint)
+
+
 def test_a_hand_that_hangs_is_spooled_once_however_long_it_hangs(tmp_path):
     """What comes behind it follows to the disk; when it gives up, nothing is counted twice."""
     backend = Backend(ExportError("too late"))

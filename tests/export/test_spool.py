@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from datetime import datetime, timezone
 
@@ -198,6 +199,48 @@ def test_after_a_kill_closed_files_are_counted_once(tmp_path, clock):
         (3, 1, {}),
     ]
     assert len(files(dead, DONE)) == 2
+
+
+def test_what_is_done_when_the_accounts_are_closed_is_left_to_the_next(spool):
+    """Nobody would count it: it is delivered again, rather than missed for ever."""
+    put(spool, record(1))
+    claimed = spool.claim()
+    spool.seal()
+    spool.close(claimed, 1, {})
+    assert spool.collect() == []
+    assert spool.waiting() == 1
+    assert spool.read(spool.claim()) == [record(1)]
+
+
+def test_a_forked_child_holds_no_file(spool):
+    """It would keep it from everybody for as long as it lives."""
+    put(spool, record(1))
+    claimed = spool.claim()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = os.fork()
+        if not child:
+            theirs.send(b"here")
+            theirs.recv(1)
+            os._exit(0)
+        assert ours.recv(4) == b"here"
+        spool.give_up(claimed)
+        free = spool.claim()
+        ours.send(b".")
+        os.waitpid(child, 0)
+    assert free is not None
+
+
+def test_files_that_are_not_published_yet_take_room_already(tmp_path, clock):
+    """Else the spool would be too large by what all workers are just writing."""
+    spool = make(tmp_path, clock, size=len(pack([record(1)])) + 10)
+    put(spool, record(1))
+    clock.advance(1)
+    spool.trim()
+    assert spool.collect() == []
+    spool.write([record(2)], "j1", 100)
+    spool.trim()
+    assert [closed.dropped for closed in spool.collect()] == [{"spool_full": 1}]
 
 
 def test_what_other_settings_left_can_be_taken_over(tmp_path, clock):

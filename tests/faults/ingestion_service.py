@@ -2,8 +2,8 @@
 
 It is a process of its own, so that nothing it does costs those it is to hold up. What it took, and what it
 refused for good, stands in `taken` and `refused` in its folder: a line for each record, with the number that
-the client put into the request's path (0: it is no request) and the record's id. Bodies are lines of JSON,
-gzipped or not: those of the `posting` exporter, or of Application Insights.
+the client put into the request's path (0: it is no request) and the record's id (of an event its name).
+Bodies are lines of JSON, gzipped or not: those of the `posting` exporter, or of Application Insights.
 """
 
 from __future__ import annotations
@@ -219,11 +219,12 @@ EVERYTHING = dict.fromkeys(MOODS, 1) | {"take": 10}
 
 
 def identity(line: bytes) -> tuple[int, bytes]:
-    """The client's number and the id of a record."""
+    """The client's number and the id of a record; of an event, what it was."""
     item = json.loads(line)
     data = item.get("data", {}).get("baseData", {}) if isinstance(item.get("data"), dict) else {}
     number = NUMBER.search(line) if item.get("id") or data.get("id") else None
-    return int(number[1]) if number else 0, str(item.get("id") or data.get("id") or "-").encode()
+    told = item.get("id") or data.get("id") or item.get("event") or data.get("name") or "-"
+    return int(number[1]) if number else 0, str(told).encode()
 
 
 def read_head(connection: socket.socket) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """An exporter as somebody could write one, with nothing but the standard library: posts lines of JSON.
 
-INGESTION_URL says where to, INGESTION_CA whom to trust. Named `posting:Posting` in the settings.
+INGESTION_URL says where to, INGESTION_CA whom to trust, INGESTION_SPOOL how many bytes may wait on disk.
+Named `posting:Posting` in the settings.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Posting:
     max_batch = 50  # many calls, and many things that can happen to them
 
     def __init__(self, setup: Setup) -> None:
+        self.spool_size = int(os.environ.get("INGESTION_SPOOL", 50 << 20))
         self._address = urlsplit(os.environ["INGESTION_URL"])
         self._connection: HTTPConnection | None = None
 

@@ -1,0 +1,40 @@
+"""A long time: nothing grows with the number of requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accounts import accounts
+from flood import run
+from ingestion import Ingestion, Script
+from report import LONG, report, size
+from test_pressure import settings
+
+REQUESTS = size(40_000, 1_000_000)
+RATE = 8_000.0
+BYTES_PER_REQUEST = 1.024  # 1 KiB for 1,000
+BLOCKS = 20_000  # of CPython's, which a few batches more or less in hand make up
+
+
+def test_nothing_grows_with_the_number_of_requests(tmp_path: Path):
+    """Memory, descriptors, threads, files; the slope of memory is only seen over a long time."""
+    with Ingestion(tmp_path / "backend", Script()) as backend:
+        env = settings(tmp_path, backend)
+        seen = run(REQUESTS, env, rate=RATE)
+        sums = accounts(tmp_path / "state", env)
+        arrived = [one.number for one in backend.taken if one.number]
+    report(
+        f"a long time (memory {seen.slope * 1000 / 1024:+.3f} KiB for 1,000 requests)",
+        requests=REQUESTS,
+        lost=REQUESTS - len(set(arrived)),
+        dropped=sum(sums["posting"]["dropped"].values()),
+        duplicated=len(arrived) - len(set(arrived)),
+    )
+    for one in sums.values():
+        assert (one["delivered"], one["pending"]) == (REQUESTS, 0)
+    assert len(arrived) == len(set(arrived)) == REQUESTS
+    for what in ("fds", "threads", "files"):
+        assert seen.after[what] <= seen.before[what], (what, seen.before, seen.after)
+    assert seen.after["blocks"] - seen.before["blocks"] < BLOCKS
+    if LONG:
+        assert seen.slope < BYTES_PER_REQUEST

@@ -154,6 +154,25 @@ class Stack(Struct, array_like=True, gc=False):
     frames: list[Frame] = []
 
 
+class Counts(Struct, array_like=True, gc=False):
+    """What requests that ended came to, all of them: sampled, not sampled, and lost in a full journal."""
+
+    requests: int = 0
+    timed: int = (
+        0  # of these, those that lasted as long as their answer took: no WebSockets, no event streams
+    )
+    busy_ms: float = 0.0  # what the timed ones took together
+    exceptions: int = 0
+
+    def __sub__(self, before: Counts) -> Counts:
+        return Counts(
+            self.requests - before.requests,
+            self.timed - before.timed,
+            max(0.0, self.busy_ms - before.busy_ms),
+            self.exceptions - before.exceptions,
+        )
+
+
 class Vitals(Struct, array_like=True, gc=False):
     """How a worker was: -1 where the kernel does not tell."""
 
@@ -167,6 +186,10 @@ class Vitals(Struct, array_like=True, gc=False):
     accept_queue: int = -1
     machine_cpu: float = -1.0
     available: int = -1  # bytes of memory left on the machine
+    window: int = 0  # nanoseconds that these vitals close, for those who tell of counts over time; 0: none
+    counts: Counts | None = None  # of the window
+    told: Counts | None = None  # of all windows closed so far ...
+    told_until: int = 0  # ... the last of them at this stamp
 
 
 class Mark(Struct, array_like=True, gc=False):
@@ -248,11 +271,8 @@ class WorkerVitals(Struct, omit_defaults=True, kw_only=True, tag_field="record",
     accept_queue: int | None = None
     machine_cpu_percent: float | None = None
     available_bytes: int | None = None
-    # Of all requests that ended in the window these vitals close; 0: they close none.
-    window_ms: float = 0.0
-    requests: int = 0
-    exceptions: int = 0
-    busy_ms: float = 0.0  # what they took together
+    window_ms: float = 0.0  # that these vitals close, with what ended in it; 0: they close none
+    counts: Counts | None = None
     unsent: list[int] = []  # see Request
 
 

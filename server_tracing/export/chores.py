@@ -10,7 +10,8 @@ import msgspec
 
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
-from server_tracing.record import Head, Kind
+from server_tracing.record import Counts, Head, Kind
+from server_tracing.record import Vitals as Reading
 
 from .join import Joiner
 from .pace import Pace
@@ -18,6 +19,7 @@ from .trail import Trail
 from .vitals import Gauge
 
 VITALS_EVERY = 15.0
+SLACK_NS = 1_000_000_000  # that a window may close early: wakes are not exact
 HEADS_EVERY = 0.1
 HOME_EVERY = 5.0
 log = logging.getLogger("server_tracing.export")
@@ -119,19 +121,49 @@ class Home:
 
 
 class Vitals:
-    """Writes the worker's vitals into the journal, from where they go to every exporter."""
+    """Writes the worker's vitals into the journal, from where they go to every exporter. Every so often they
+    close a `window` (seconds; 0: never) and tell what ended in it; each such frame stands for itself, so that
+    whoever delivers it needs to know no other one."""
 
-    def __init__(self, journal: Journal, joiner: Joiner, make_gauge: Callable[[], Gauge] = Gauge) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        joiner: Joiner,
+        counts: Callable[[], Counts] = Counts,
+        window: float = 0.0,
+        make_gauge: Callable[[], Gauge] = Gauge,
+    ) -> None:
         self._journal = journal
         self._joiner = joiner
+        self._counts = counts
+        self._window = int(window * 1e9)
         self._make_gauge = make_gauge
         self._gauge: Gauge | None = None
         self._next = 0.0
+        self._told = Counts()
+        self._told_until = 0
 
     def __call__(self, now: float) -> None:
         if now >= self._next:
-            self._next = now + VITALS_EVERY
-            if self._gauge is None:
-                self._gauge = self._make_gauge()
-            vitals = self._gauge.read(self._joiner.in_flight, self._joiner.ended)
-            self._journal.append(Kind.VITALS, _encode(vitals))
+            self._next = now + min(VITALS_EVERY, self._window / 1e9 or VITALS_EVERY)
+            vitals = self._read()
+            self._told_until = self._told_until or vitals.stamp
+            self._write(vitals, closing=vitals.stamp - self._told_until >= self._window - SLACK_NS)
+
+    def finish(self, _now: float) -> None:
+        """The worker ends: close the window, if anything ended in it."""
+        if self._gauge is not None and self._counts() != self._told:
+            self._write(self._read(), closing=True)
+
+    def _read(self) -> Reading:
+        if self._gauge is None:
+            self._gauge = self._make_gauge()
+        return self._gauge.read(self._joiner.in_flight, self._joiner.ended)
+
+    def _write(self, vitals: Reading, *, closing: bool) -> None:
+        vitals.told, vitals.told_until = self._told, self._told_until
+        if closing and self._window and vitals.stamp > self._told_until:
+            vitals.told, vitals.told_until = self._counts(), vitals.stamp
+            vitals.window, vitals.counts = vitals.stamp - self._told_until, vitals.told - self._told
+        if self._journal.append(Kind.VITALS, _encode(vitals)):
+            self._told, self._told_until = vitals.told, vitals.told_until

@@ -144,7 +144,7 @@ def _assemble(
         Watchdog(journal, home.joiner, open_slots, stuck_after, whereabouts=whereabouts),
         Carrier(journal, home.joiner, lambda: home.position),
         Announcer(home, shaper(journal), sampler, pace),
-        Vitals(journal, home.joiner),
+        vitals := Vitals(journal, home.joiner, lambda: home.counts, config.azure.metrics_interval),
         Home(journal, journals),
         Complaints(sinks),
         losses := Losses(journal, lambda: reader.dropped),
@@ -156,6 +156,7 @@ def _assemble(
         journals,
         ledger.fold,
         chores=chores,
+        farewell=vitals.finish,
         last_words=losses.finish,
         close=ledger.close,
     )

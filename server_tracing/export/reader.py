@@ -70,6 +70,7 @@ class Reader:
         fold: Callable[[str, Checkpoint], object],
         *,
         chores: Sequence[Callable[[float], None]] = (),
+        farewell: Callable[[float], None] = lambda now: None,
         last_words: Callable[[float], None] = lambda now: None,
         close: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -81,7 +82,8 @@ class Reader:
         self._journals = journals
         self._fold = fold
         self._chores = chores
-        self._last_words = last_words
+        self._farewell = farewell  # what is still to be said when everything has been read
+        self._last_words = last_words  # ... and when everything has been sent
         self._close = close
         self._clock = clock
         self._draw = draw
@@ -220,6 +222,8 @@ class Reader:
 
     def _finish(self) -> None:
         """Read the rest, give the backends what time there is, spool what is left, leave in order."""
+        self._read_the_rest()
+        self._farewell(self._clock())
         self._hand_out_the_rest()
         self._settle()
         self._send_the_rest()
@@ -239,9 +243,12 @@ class Reader:
         self._close()
 
     def _hand_out_the_rest(self) -> None:
+        self._read_the_rest()
+        self.home.flush(self._clock())
+
+    def _read_the_rest(self) -> None:
         while self.home.read(now := self._clock()) and now < self._deadline:
             pass  # requests may still be coming in
-        self.home.flush(self._clock())
 
     def _send_the_rest(self) -> None:
         for sink in self._sinks:

@@ -189,6 +189,8 @@ class Shaper:
             accept_queue=_known(vitals.accept_queue),
             machine_cpu_percent=None if vitals.machine_cpu < 0 else vitals.machine_cpu,
             available_bytes=_known(vitals.available),
+            window_ms=vitals.window / 1e6,
+            counts=vitals.counts if vitals.window else None,
         )
         return self.vitals_seen
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from server_tracing.journal import Journal
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.journal.ring import MINIMAL_ROOM
-from server_tracing.record import End, Mark, Outcome, Record, Vitals
+from server_tracing.record import Counts, End, Mark, Outcome, Record, Request, Vitals
 from server_tracing.sampling import Sampler
 
 from .join import Joiner
@@ -23,6 +25,8 @@ from .spool import Spool
 from .spool_names import Closed
 from .trail import Loss, Trail
 
+WEBSOCKET = ("ws", "wss")
+NO_VITALS = Vitals(0, -1, -1.0, -1, -1, 0, 0)
 SLICE = 64  # frames
 FRAMES = 8  # after which the pace is asked: those of four requests, mostly
 
@@ -46,6 +50,7 @@ class Source:
         self._garbled_before = checkpoint.garbled
         self._whole_before = checkpoint.whole
         self._tallies = checkpoint.exporters
+        self._counts = checkpoint.counts or Counts()
         self._last_vitals = checkpoint.vitals
         self.lanes = [self._lane(outlet, checkpoint) for outlet in outlets]
         self._delivered_before = {lane.outlet.name: lane.tally.delivered for lane in self.lanes}
@@ -111,7 +116,24 @@ class Source:
             if trail.position >= self._read_before:
                 self._excluded += 1
             return
+        if trail.position >= self._read_before:
+            self._count(request)
         self._hand_on(request, trail.position, trail.pin, now)
+
+    def _count(self, request: Request) -> None:
+        counts = self._counts
+        counts.requests += 1
+        if request.scheme not in WEBSOCKET and not request.event_stream:
+            counts.timed += 1
+            counts.busy_ms += request.duration_ms
+        if request.exception is not None:
+            counts.exceptions += 1
+
+    @property
+    def counts(self) -> Counts:
+        """What ended, so far."""
+        counts = self._counts
+        return Counts(counts.requests + self.journal.lost, counts.timed, counts.busy_ms, counts.exceptions)
 
     def _tell(self, joined: Loss | Vitals | Mark, position: int, now: float) -> None:
         if isinstance(joined, Loss):
@@ -158,10 +180,21 @@ class Source:
             trail.end = End(trail.begin.number, self._last_sign(trail), Outcome.KILLED, reason=reason)
             self._finish(trail, now)
         self._end = self.position + len(trails)
+        self._tell_last_counts(now)
         self._highest = self.joiner.highest if self.joiner.gaps else 0
         self.joiner.open.clear()
         self.joiner.afloat.clear()
         self.flush(now)
+
+    def _tell_last_counts(self, now: float) -> None:
+        """What ended after the last window that the worker could close; its vitals are those it had last."""
+        last = self._last_vitals or NO_VITALS
+        counts = self.counts - (last.told or Counts())
+        window = self.journal.heartbeat - (last.told_until or last.stamp)
+        if counts.requests and window > 0:
+            last = replace(last, stamp=self.journal.heartbeat, window=window, counts=counts)
+            self._tell(last, self._end, now)
+            self._end += 1
 
     def _last_sign(self, trail: Trail) -> int:
         stamps = [self.journal.heartbeat, trail.begin.start, trail.first_byte]
@@ -220,6 +253,7 @@ class Source:
             excluded=self._excluded,
             garbled=self._garbled_before + self.joiner.garbled,
             exporters=self._tallies,
+            counts=self._counts,
             vitals=self._last_vitals,
             whole=max(self.position, self._whole_before),
         )

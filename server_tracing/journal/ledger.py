@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from server_tracing.record import Vitals
+from server_tracing.record import Counts, Vitals
 
 
 class Tally(Struct):
@@ -52,6 +52,7 @@ class Checkpoint(Struct):
     excluded: int = 0
     garbled: int = 0  # frames that could not be understood
     exporters: dict[str, Tally] = field(default_factory=dict)
+    counts: Counts | None = None  # of requests, for those who tell of counts over time
     vitals: Vitals | None = None  # the worker's last: the ring may have passed over their frame
     whole: int = 0  # frames were found up to here: who finds fewer reads a journal that was damaged since
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from server_tracing.record import WorkerVitals
+from server_tracing.record import Counts, WorkerVitals
 
 from .schema import VERSION, DataPoint, MetricData
 
@@ -28,22 +28,26 @@ PROCESSORS = os.cpu_count() or 1  # a process that keeps all of them busy is at 
 
 def metrics(vitals: WorkerVitals) -> Iterator[MetricData]:
     """The metrics of one worker at the end of a window; none of vitals that close no window."""
-    seconds = vitals.window_ms / 1000
-    if seconds <= 0:
+    counts, seconds = vitals.counts, vitals.window_ms / 1000
+    if counts is None or seconds <= 0:
         return
     worker = {"worker": f"{vitals.worker_class} {vitals.worker_pid}".strip()}
-    for name, value in _gauges(vitals):
-        if value is not None and value >= 0:
-            yield MetricData(VERSION, [DataPoint(name, value)], worker)
-    yield MetricData(VERSION, [DataPoint(REQUEST_RATE, vitals.requests / seconds)], worker)
-    yield MetricData(VERSION, [DataPoint(EXCEPTION_RATE, vitals.exceptions / seconds)], worker)
-    if vitals.requests:
-        took = DataPoint(EXECUTION_TIME, vitals.busy_ms, AGGREGATION, vitals.requests)
-        yield MetricData(VERSION, [took], worker)
+    for point in (*_gauges(vitals), *_rates(counts, seconds)):
+        if point.value >= 0:  # -1: the system does not tell
+            yield MetricData(VERSION, [point], worker)
 
 
-def _gauges(vitals: WorkerVitals) -> Iterator[tuple[str, float | None]]:
-    yield PRIVATE_BYTES, vitals.rss_bytes
-    yield PROCESS_TIME, vitals.cpu_percent / PROCESSORS
-    yield MACHINE_TIME, vitals.machine_cpu_percent
-    yield AVAILABLE, vitals.available_bytes
+def _rates(counts: Counts, seconds: float) -> Iterator[DataPoint]:
+    yield DataPoint(REQUEST_RATE, counts.requests / seconds)
+    yield DataPoint(EXCEPTION_RATE, counts.exceptions / seconds)
+    if counts.timed:
+        yield DataPoint(EXECUTION_TIME, counts.busy_ms, AGGREGATION, counts.timed)
+
+
+def _gauges(vitals: WorkerVitals) -> Iterator[DataPoint]:
+    yield DataPoint(PRIVATE_BYTES, vitals.rss_bytes)
+    yield DataPoint(PROCESS_TIME, vitals.cpu_percent / PROCESSORS)
+    if vitals.machine_cpu_percent is not None:
+        yield DataPoint(MACHINE_TIME, vitals.machine_cpu_percent)
+    if vitals.available_bytes is not None:
+        yield DataPoint(AVAILABLE, vitals.available_bytes)

@@ -39,14 +39,16 @@ def identity(pid: int) -> str | None:
 
 def keep(loaded: Loaded, name: str, folder: str | None = None) -> None:
     """Leave these for the processes that the supervisor of this name will start."""
-    with contextlib.suppress(OSError, StateDirError):  # then a successor has none
+    # Then a successor has none; so it is too with objects given in code, such as a credential.
+    with contextlib.suppress(OSError, StateDirError, TypeError):
+        written_down = msgspec.json.encode(loaded.config)
         folder = folder or resolve_state_dir(os.environ)
         ensure_private_dir(folder)
         forget_the_dead(folder)
         written = os.path.join(folder, f"{PREFIX}{name}.{os.getpid()}")
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(loaded.config))
+            file.write(written_down)
         os.replace(written, os.path.join(folder, PREFIX + name + SUFFIX))
 
 

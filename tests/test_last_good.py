@@ -28,6 +28,13 @@ def test_what_is_kept_is_recalled(tmp_path: Path, loaded: config.Loaded) -> None
     assert last_good.recall(DEAD, str(tmp_path / "state")) is None
 
 
+def test_objects_given_in_code_are_not_kept(tmp_path: Path) -> None:
+    """They cannot be written down; the process goes on without a word."""
+    given = config.load({}, tmp_path, {"azure": {"processors": [print]}})
+    last_good.keep(given, OWN, str(tmp_path / "state"))
+    assert last_good.recall(OWN, str(tmp_path / "state")) is None
+
+
 def test_it_is_nobody_elses_to_read(tmp_path: Path, loaded: config.Loaded) -> None:
     """Settings hold keys."""
     last_good.keep(loaded, OWN, str(tmp_path / "state"))

@@ -23,7 +23,7 @@ class Azure(Struct, frozen=True, kw_only=True):
     version: str = ""  # of the application
     success_4xx: bool = False  # whether a request answered with 4xx succeeded
     metrics_interval: float = 60.0  # 0: no metrics
-    processors: tuple[str | Callable[[Any], object], ...] = ()
+    processors: tuple[Any, ...] = ()  # names, or functions
     credential: Any = None  # a name, or an object that has get_token
     proxies: dict[str, str] | None = None  # by the scheme of the endpoint; None: the environment's
     timeout: float = 10.0

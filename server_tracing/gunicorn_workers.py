@@ -15,6 +15,8 @@ from server_tracing.capture import gunicorn as capture
 from server_tracing.capture import gunicorn_lifecycle as lifecycle
 from server_tracing.capture.gunicorn_reasons import Reasons, dead_children, watch_deaths
 from server_tracing.config import ConfigError, Loaded, load, resolve_state_dir
+from server_tracing.journal.folders import SHM, Folders
+from server_tracing.statedir import StateDirError
 
 ABORTED_SECONDS = 0.5  # to deliver in; a second after SIGABRT gunicorn kills
 
@@ -24,7 +26,7 @@ class Master(NamedTuple):
 
     loaded: Loaded
     reasons: Reasons
-    uid: int
+    uid: int  # whose the state directory is that the settings name
 
 
 _master: Master | None = None  # changed by `renew` alone, before workers are forked
@@ -53,8 +55,29 @@ def renew(server: Any, settings: dict[str, object]) -> Master:
     reasons = _master.reasons if _master else Reasons()
     if _master is None:
         watch_deaths(server, reasons, dead_children)
-    _master = Master(loaded, reasons, os.geteuid())
+    _master = Master(loaded, reasons, owner_of_state(server, loaded))
     return _master
+
+
+def owner_of_state(server: Any, loaded: Loaded) -> int:
+    """Whose the state directory of these settings is. As root it is made here for the workers' user, who
+    could not make it; where that cannot be, and none was asked for, they look for one of theirs."""
+    mine, theirs = os.geteuid(), server.cfg.uid
+    if mine != 0 or theirs == mine or not loaded.config.enabled:
+        return mine
+    folders = Folders(loaded.config.state_dir, loaded.config.journal.dir, SHM, theirs)
+    try:
+        folders.hand_over(server.cfg.gid)
+    except StateDirError as error:
+        if not is_named(loaded):
+            return mine
+        server.log.warning("%s", error)
+    return int(theirs)
+
+
+def is_named(loaded: Loaded) -> bool:
+    """Whether somebody said where the state goes."""
+    return loaded.sources.get("state_dir", "default") != "default"
 
 
 def follow(server: Any, master: Master) -> None:
@@ -68,8 +91,11 @@ def follow(server: Any, master: Master) -> None:
 
 def import_for_workers() -> None:
     """Import once what each worker would import before it serves, again after every `max_requests`: 0.14 s of
-    processor time. Modules only; threads, sockets and files are for those who serve."""
-    import server_tracing.export  # noqa: F401
+    processor time. Besides, workers of another user may not be allowed to read an interpreter in /root.
+    Modules only; threads, sockets and files are for those who serve."""
+    import server_tracing.capture.finding
+    import server_tracing.export
+    import server_tracing.inside.opening  # noqa: F401
 
 
 def begin(serving: Any, master: Master) -> None:
@@ -85,11 +111,14 @@ def begin(serving: Any, master: Master) -> None:
 
 
 def of_this_user(loaded: Loaded) -> Loaded:
-    """The settings of a root master in a worker with fewer rights: state goes where its own user's does."""
-    if loaded.sources.get("state_dir", "default") != "default":
+    """The settings of a root master in a worker with fewer rights: state goes where its own user's does,
+    which is not where root's commands look for it."""
+    if is_named(loaded):
         return loaded
     state_dir = resolve_state_dir(os.environ)
-    return loaded._replace(config=msgspec.structs.replace(loaded.config, state_dir=state_dir))
+    note = f"State goes to {state_dir}, where --state-dir finds it, unless SERVER_TRACING_DIR names a place."
+    config = msgspec.structs.replace(loaded.config, state_dir=state_dir)
+    return loaded._replace(config=config, warnings=[*loaded.warnings, note])
 
 
 def abort(serving: Any) -> None:

@@ -62,7 +62,7 @@ def anchor() -> tuple[int, int]:
 def boot_id() -> str:
     """Names this run of the machine: monotonic stamps of another one cannot be compared with today's."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:  # a codec that is there
             return file.read().strip()
     except OSError:
         return ""

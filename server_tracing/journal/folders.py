@@ -42,6 +42,11 @@ class Folders:
         if is_remote(folder):
             raise OSError("a network file system cannot be mapped safely")
 
+    def hand_over(self, gid: int) -> None:
+        """As root, make what is asked for the user's, who could not make it there; or StateDirError."""
+        for folder in {self.state_dir, *self.best_first} - {self.shared, self._last}:
+            ensure_private_dir(folder, self.uid, gid)
+
     def files(self, suffix: str) -> list[str]:
         """Everything that is called so."""
         above = {self.shared: os.path.dirname(self.shared), self._last: self.state_dir}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import re
@@ -252,32 +251,42 @@ def test_tls(certificate: list[str], worker: str) -> None:
     assert {record["outcome"] for record in refused} <= {"rejected"}
 
 
-def can_be_nobody() -> bool:
-    """Whether another user can run the interpreter under test at all: it may stand in root's home."""
-    trial = [PYTHON, "-c", "import sqlite3, subprocess, msgspec, server_tracing.gunicorn"]
-    with contextlib.suppress(PermissionError):
-        env = environment({})
-        return subprocess.run(trial, user="nobody", env=env, capture_output=True, check=False).returncode == 0
-    return False
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_root_master_whose_workers_are_not() -> None:
-    """`user`: the worker makes its state itself, as its own user."""
-    if not can_be_nobody():
-        pytest.skip("nobody cannot run this interpreter")
+@pytest.mark.parametrize("place", ["{root}/theirs/state", "{root}/state"])
+def test_a_root_master_whose_workers_are_not(place: str) -> None:
+    """`user`: the state is the workers' own, also where only root could make it, and although that user may
+    not read the interpreter, which here may stand in root's home."""
     conf = """
 import os, pwd
 user = "nobody"
+preload_app = True
 os.makedirs("{root}/theirs", exist_ok=True)
 os.chown("{root}/theirs", pwd.getpwnam(user).pw_uid, -1)
 """
-    state = {"SERVER_TRACING_DIR": "{root}/theirs/state"}
+    state = {"SERVER_TRACING_DIR": place, "SERVER_TRACING_JOURNAL_DIR": "{root}/journals"}
     with start(TRACED, env=state, files={"gunicorn.conf.py": conf}) as server:
         server.talk(get("/as-nobody"))
         (record,) = server.records(1)
         assert server.state_dir.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+        assert len(list(server.root.glob("journals/*/*.journal"))) == 1
+        assert "no journal" not in server.log()
     assert record["path"] == "/as-nobody"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_place_that_is_root_s_own_is_not_given_away() -> None:
+    """A state directory with something in it keeps its owner, and the log says what to do."""
+    conf = """
+import os
+user = "nobody"
+preload_app = True
+os.makedirs("{root}/state", exist_ok=True)
+open("{root}/state/kept", "w").close()
+"""
+    with start(TRACED, files={"gunicorn.conf.py": conf}) as server:
+        assert status_of(server.talk(get("/hello"))) == 200
+        assert "belongs to root, not to nobody: `chown -R nobody" in server.log()
+        assert server.state_dir.stat().st_uid == 0
 
 
 # ---------------------------------------------------------------- workers that die

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from server_tracing.config import Config, Loaded, resolve_state_dir
-from server_tracing.statedir import StateDirError, ensure_private_dir
+from server_tracing.statedir import StateDirError, ensure_private_dir, is_private
 
 PREFIX, SUFFIX = "settings-", ".json"
 STARTED = 19  # the field of /proc/<pid>/stat that says when, counted behind the command's name
@@ -55,8 +55,10 @@ def keep(loaded: Loaded, name: str, folder: str | None = None) -> None:
 def recall(name: str, folder: str | None = None) -> Loaded | None:
     """What was kept for processes of this supervisor."""
     try:
-        path = Path(folder or resolve_state_dir(os.environ), PREFIX + name + SUFFIX)
-        config = msgspec.json.decode(path.read_bytes(), type=Config)
+        folder = folder or resolve_state_dir(os.environ)
+        if not is_private(folder, os.geteuid()):  # settings name code that is run
+            return None
+        config = msgspec.json.decode(Path(folder, PREFIX + name + SUFFIX).read_bytes(), type=Config)
     except (OSError, msgspec.MsgspecError):
         return None
     return Loaded(config, {}, [])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -59,6 +60,25 @@ def become_owner(state_dir: str) -> None:
         ) from None
 
 
+@contextmanager
+def as_owner(state_dir: str) -> Iterator[None]:
+    """As root, open the owner's files with the owner's rights: links left among them lead root nowhere."""
+    uid = owner(state_dir)
+    if os.geteuid() != 0 or not uid:
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(os.stat(state_dir).st_gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
 def owner(state_dir: str) -> int | None:
     """Whose state it is; None if there is none."""
     try:
@@ -73,7 +93,8 @@ def store_path(config: Config) -> str:
 
 def open_view(config: Config) -> View:
     """The store of a state directory; closed when the command ends; a StoreError says why not."""
-    view = View.open(store_path(config))
+    with as_owner(config.state_dir):
+        view = View.open(store_path(config))
     context = click.get_current_context(silent=True)
     if context is not None:
         context.call_on_close(view.close)

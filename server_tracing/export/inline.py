@@ -82,10 +82,11 @@ class Inline:
             self.trouble = str(verdict.error)
             self._not_before = self._clock() + self._back_off.failed(verdict.error.retry_after)
 
-    def relieve(self, *, pressed: bool) -> None:
-        """Try what waits; when the journal needs its room back, let go of what still cannot be taken."""
+    def relieve(self, *, pressed: bool, last: bool = False) -> None:
+        """Try what waits; when the journal needs its room back, let go of what still cannot be taken. At the
+        `last` it stays in the journal."""
         self.pump()
-        while pressed and self._waiting:
+        while pressed and not last and self._waiting:
             self._waiting.popleft().drop_rest(self._reason)
 
     def written(self) -> list[str]:

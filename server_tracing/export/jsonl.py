@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -58,7 +59,7 @@ class JsonLinesExporter:
                 os.rename(self.path, f"{self.path}.1")
                 os.close(file)
                 file = self._open()
-            _write(file, data)
+            _write_whole(file, data)
         finally:
             os.close(file)
 
@@ -80,6 +81,17 @@ class JsonLinesExporter:
 
     def __repr__(self) -> str:
         return f"<JsonLinesExporter {self.path} · {self._lines} lines written>"
+
+
+def _write_whole(file: int, data: bytes) -> None:
+    """All of it or, on a disk that is full, nothing: it comes again, and half a line is nobody's record."""
+    size = os.fstat(file).st_size
+    try:
+        _write(file, data)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(file, size)
+        raise
 
 
 def _write(file: int, data: bytes) -> None:

@@ -126,6 +126,11 @@ class Lane:
         for reason, count in batch.dropped.items():
             tally.drop(reason, count)
 
+    def give_up(self) -> None:
+        """Wait for nothing any more."""
+        self._batch = None
+        self._handed_out.clear()
+
     def floor(self, position: int) -> int:
         """How far the tail may go towards `position` as far as this exporter is concerned."""
         position = min(position, self.tally.acked)

@@ -146,7 +146,7 @@ def _assemble(
         Announcer(home, shaper(journal), sampler, pace),
         vitals := Vitals(journal, home.joiner, lambda: home.counts, config.azure.metrics_interval),
         Home(journal, journals),
-        Complaints(sinks),
+        Complaints([*sinks, *(sink.spool for sink in sinks if sink.spool is not None)]),
         losses := Losses(journal, lambda: reader.dropped),
     )
     reader = Reader(

@@ -42,8 +42,8 @@ class Sink(Outlet, Protocol):
     spool: Spool | None
     trouble: str  # what went wrong last, while it does
 
-    def relieve(self, *, pressed: bool) -> None:
-        """Let no batch keep the journal waiting."""
+    def relieve(self, *, pressed: bool, last: bool = False) -> None:
+        """Let no batch keep the journal waiting, or none at all at the `last`."""
 
     def written(self) -> list[str]:
         """Spool files to publish once the journals are settled."""
@@ -261,11 +261,13 @@ class Reader:
 
     def _spool_the_rest(self) -> None:
         for sink in self._sinks:
-            sink.relieve(pressed=True)
+            sink.relieve(pressed=False, last=True)
 
     def _leave(self) -> None:
         """Fold our own journal if nothing is left in it; else leave it to whoever claims it."""
         read = self.home.position >= self.home.journal.head  # a thread of the server may still be at it
+        if self.home.journal.path is None:
+            self.home.give_up()  # there is no next one
         if read and self.home.idle and not self.home.joiner.in_flight:
             try:
                 close_journal(self.home, self._fold, self._journals)

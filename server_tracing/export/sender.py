@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 
 from server_tracing import unpatched
@@ -98,13 +98,22 @@ class Sender:
             self._start_thread(self._run)  # may raise; then the reader spools, and the next batch tries again
             self._pid = os.getpid()
 
-    def relieve(self, *, pressed: bool) -> None:
-        """Spool what has waited too long, or everything when the journal needs its room back."""
-        taken = self._take_back(pressed)
-        for batches in _by_lane(taken):
-            self._to_disk(batches)
-        if any(batch.spooled for batch in taken):
+    def relieve(self, *, pressed: bool, last: bool = False) -> None:
+        """Spool what has waited too long, or everything when the journal needs its room back.
+
+        What cannot be spooled is held on to, until there is too much of it or the journal needs its room; at
+        the `last` it is left in the journal, from which the next worker takes it.
+        """
+        taken = self._take_back(pressed or last)
+        kept = [batch for batches in _by_lane(taken) if not self._to_disk(batches) for batch in batches]
+        if kept:
+            self._give_back(kept)
+            if not last:
+                self._let_go(everything=pressed)
+        elif taken:
             self._spool.trim()
+        elif not self._queue:
+            self._spool.trouble = ""  # there is nothing to be written any more
         if self._pid != os.getpid() and self._clock() >= self._look_again:
             self._look_again = self._clock() + IDLE
             if self._tended is not None or self._spool.waiting():  # left behind by an earlier start
@@ -117,32 +126,50 @@ class Sender:
             in_hand = [] if self._hand is None or self._taken_back else [self._hand]
             held = [*in_hand, *self._queue]
             late = bool(held) and held[0].born < self._clock() - patience
-            if not (everything or late or _records(held) > MAX_HELD or _room(held) > MAX_ROOM):
+            if not (everything or late or _is_much(held)):
                 return []
             self._taken_back, self._overtaken = self._hand is not None, self._hand
             self._queue.clear()
             return held
 
-    def _to_disk(self, batches: Sequence[Batch]) -> None:
-        """Write batches of one lane into one file."""
+    def _give_back(self, batches: Sequence[Batch]) -> None:
+        """These could not be spooled: they wait in memory once more."""
+        with self._lock:
+            for batch in reversed(batches):
+                batch.born = self._clock()
+                if batch is self._hand:
+                    self._taken_back = False
+                    continue
+                if (batch, True) in self._late:  # the backend has taken it meanwhile
+                    batch.book(Verdict())
+                else:
+                    self._queue.appendleft(batch)
+                self._late = [taken for taken in self._late if taken[0] is not batch]
+
+    def _let_go(self, *, everything: bool) -> None:
+        """Drop the oldest of what waits in memory while that is too much."""
+        with self._lock:
+            while self._queue and (everything or _is_much(self._queue)):
+                self._queue.popleft().drop_rest("spool_failed")
+
+    def _to_disk(self, batches: Sequence[Batch]) -> bool:
+        """Write batches of one lane into one file; are they dealt with?"""
         last, held = batches[-1], [record for batch in batches for record in batch.records]
         records = [record for record in held if type(record) is not Running]  # by then it may have ended
         if not self.traits.spool_size:
             for batch in batches:
                 batch.drop_rest("backlog")
-            return
+            return True
         try:
             file = self._spool.write(records, last.lane.source, last.upto)
-        except OSError as error:
-            self.trouble = f"cannot spool: {error}"
-            for batch in batches:
-                batch.drop_rest("spool_failed")
-        else:
-            self._written.append(file)
-            if batches[0] is self._overtaken:
-                batches[0].held = self._spool.hold(file)
-            for batch in batches:
-                batch.spool_rest()
+        except OSError:
+            return False
+        self._written.append(file)
+        if batches[0] is self._overtaken:
+            batches[0].held = self._spool.hold(file)
+        for batch in batches:
+            batch.spool_rest()
+        return True
 
     def written(self) -> list[str]:
         """Spool files to publish once the journals are settled."""
@@ -240,11 +267,14 @@ class Sender:
 
     def _close_late(self) -> None:
         """What the backend took after all, when it had been spooled already, need not be sent again."""
-        late, self._late = self._late, []
+        with self._lock:  # the reader is still at those that are not done
+            late = [taken for taken in self._late if taken[0].done]
+            self._late = [taken for taken in self._late if not taken[0].done]
         for batch, delivered in late:
             held = batch.held
-            if not batch.done or (delivered and held is not None and not os.path.exists(held.path)):
-                self._late.append((batch, delivered))  # the reader is still at it
+            if delivered and held is not None and not os.path.exists(held.path):  # about to be published
+                with self._lock:
+                    self._late.append((batch, delivered))
             elif held is not None and delivered:
                 self._spool.close(held, held.name.requests, {})
             elif held is not None:
@@ -301,9 +331,13 @@ def _by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
         yield group
 
 
-def _records(batches: Sequence[Batch]) -> int:
+def _records(batches: Iterable[Batch]) -> int:
     return sum(len(batch.records) for batch in batches)
 
 
-def _room(batches: Sequence[Batch]) -> int:
+def _room(batches: Iterable[Batch]) -> int:
     return sum(batch.room for batch in batches)
+
+
+def _is_much(batches: Iterable[Batch]) -> bool:
+    return _records(batches) > MAX_HELD or _room(batches) > MAX_ROOM

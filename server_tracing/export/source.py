@@ -258,6 +258,13 @@ class Source:
             whole=max(self.position, self._whole_before),
         )
 
+    def give_up(self) -> None:
+        """Nobody will read this journal after us: what has not been delivered is lost, and counted so."""
+        self.joiner.open.clear()
+        self.joiner.afloat.clear()
+        for lane in self.lanes:
+            lane.give_up()
+
     def close_accounts(self) -> Checkpoint:
         """The last checkpoint of a journal that is done with: nothing in flight, nothing queued.
 

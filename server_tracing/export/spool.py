@@ -50,6 +50,9 @@ class Spool:
         wall: Callable[[], int] = time.time_ns,
         first_close: int = 0,
     ) -> None:
+        exporter = os.path.basename(folder)
+        self.name = f"{exporter.rpartition('-')[0] or exporter}'s spool"
+        self.trouble = ""  # why nothing can be written here, while something is to be
         self.folder = folder
         self._closer = closer
         self._size = size
@@ -64,6 +67,15 @@ class Spool:
 
     def write(self, records: Sequence[Record], journal: str, upto: int) -> str:
         """Write a batch as a `.part`; OSError if it cannot be. `publish` it when its journal knows."""
+        try:
+            part = self._write(records, journal, upto)
+        except OSError as error:
+            self.trouble = f"cannot be written, so that records wait in memory: {error}"
+            raise
+        self.trouble = ""
+        return part
+
+    def _write(self, records: Sequence[Record], journal: str, upto: int) -> str:
         self._prepare()
         content = pack(records)
         if len(content) > MAX_FILE:

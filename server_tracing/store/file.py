@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
+from server_tracing.statedir import StateDirError, ensure_private_dir, is_private, user_name
+
 FILE = "store.sqlite"  # in the state directory
 APPLICATION = 0x53545243  # "STRC", stands in the file's header
 VERSION = 1  # of the layout below
@@ -86,8 +88,11 @@ def explain(path: str, error: BaseException) -> StoreError:
     """What SQLite or the system said, as one sentence with the file in it."""
     text = str(error)
     reason = next((name for words, name in _REASONS if words in text), "disk_error")
+    if isinstance(error, StateDirError):
+        return StoreError(text, "unreachable")
     if isinstance(error, OSError):
-        reason, text = "unreachable", error.strerror or text
+        reason = "busy" if isinstance(error, BlockingIOError) else "unreachable"
+        text = error.strerror or text
     return StoreError(f"The store {path} cannot be used: {text}.", reason)
 
 
@@ -96,7 +101,7 @@ def write(path: str) -> sqlite3.Connection:
     try:
         with _alone(path):  # of two workers that find a damaged file, one sets it aside
             return _write_alone(path)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, StateDirError, sqlite3.Error) as error:
         raise explain(path, error) from error
 
 
@@ -104,6 +109,9 @@ def read(path: str) -> sqlite3.Connection:
     """A read-only connection, while writers write; refuses in one sentence."""
     if not os.access(path, os.R_OK):
         raise _unreadable(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not is_private(folder, os.stat(folder).st_uid):  # SQLite opens more files than the one it is told
+        raise StoreError(f"The store {path} is not read: other users can write to {folder}.", "unreachable")
     try:
         connection, fault = _try_reading(path)
     except sqlite3.Error as error:
@@ -120,7 +128,7 @@ def replace(path: str, damaged: tuple[int, int] | None) -> sqlite3.Connection:
             if identity(path) == damaged:
                 set_aside(path, "is damaged")
             return _write_alone(path)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, StateDirError, sqlite3.Error) as error:
         raise explain(path, error) from error
 
 
@@ -144,13 +152,25 @@ def set_aside(path: str, why: str) -> None:
 
 @contextmanager
 def _alone(path: str) -> Iterator[None]:
-    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+    ensure_private_dir(os.path.dirname(os.path.abspath(path)))
     descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for it, but not for ever: whoever has it may have been stopped."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _write_alone(path: str) -> sqlite3.Connection:
@@ -167,7 +187,11 @@ def _try(path: str) -> tuple[sqlite3.Connection | None, str]:
     """The file at `path` as a store, or None and what is wrong with it."""
     if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
         return None, "is not a plain file"
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    owner = os.fstat(descriptor).st_uid
+    os.close(descriptor)
+    if owner != os.geteuid():
+        return None, f"belongs to {user_name(owner)}"
     connection = _connect(f"file:{quote(path)}?mode=rw")
     try:
         fault = _fault(connection)

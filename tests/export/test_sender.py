@@ -7,9 +7,10 @@ import threading
 import pytest
 from export_kit import Backend, Worker, assert_balanced
 
+from server_tracing.export.delivery import attempt
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.sender import IDLE, PATIENCE, Sender
+from server_tracing.export.sender import IDLE, MAX_HELD, PATIENCE, Sender
 from server_tracing.record import Request
 
 
@@ -155,17 +156,97 @@ def test_newer_records_go_first_and_the_spool_when_nothing_else_waits(tmp_path):
     assert backend.paths == ["/new", "/old"]
 
 
-def test_a_spool_that_cannot_be_written_costs_its_records_and_a_count(tmp_path):
-    """The journal is released all the same; the others lose nothing."""
-    (tmp_path / "spool").write_text("in the way")
+def without_spool(folder, *exporters, **given) -> Worker:
+    """A worker whose backend is down and whose disk takes nothing."""
+    (folder / "spool").write_text("in the way")
+    return Worker(Backend(ExportError("down", retry_after=100)), *exporters, folder=folder, **given)
+
+
+def test_what_cannot_be_spooled_waits_in_memory_until_it_can(tmp_path):
+    """Nothing is lost over a full disk that is tidied up in time, and it is said what is wrong with it."""
     memory = MemoryExporter()
-    worker = Worker(Backend(ExportError("down", retry_after=100)), memory, folder=tmp_path)
+    worker = without_spool(tmp_path, memory)
     serve(worker, "/a")
     worker.wake(0.1)
-    worker.wake(PATIENCE + 1)
-    assert tally(worker).dropped == {"spool_failed": 1}
-    assert memory.requests[0].path == "/a"
-    assert "cannot spool" in sender_of(worker).trouble
+    for _ in range(3):
+        worker.wake(PATIENCE + 1, steps=1)
+    spool = sender_of(worker).spool
+    assert (tally(worker).queued, tally(worker).dropped, memory.requests[0].path) == (1, {}, "/a")
+    assert (spool.name, "wait in memory" in spool.trouble) == ("backend's spool", True)
+    (tmp_path / "spool").unlink()
+    worker.wake(PATIENCE + 1, steps=1)
+    assert (tally(worker).spooled, spool.waiting(), spool.trouble) == (1, 1, "")
+    assert_balanced(worker.checkpoint)
+
+
+def test_what_cannot_be_spooled_is_dropped_when_it_is_too_much(tmp_path):
+    """The oldest first, and counted."""
+    worker = without_spool(tmp_path, size=4 << 20)
+    for _ in range(3):
+        serve(worker, *(f"/{number}" for number in range(MAX_HELD // 2)))
+        worker.wake(0.1)
+        worker.wake(PATIENCE + 1, steps=1)
+    assert tally(worker).dropped == {"spool_failed": MAX_HELD // 2}
+    assert tally(worker).queued == MAX_HELD
+    assert_balanced(worker.checkpoint)
+
+
+def test_what_cannot_be_spooled_is_dropped_when_the_journal_needs_its_room(tmp_path):
+    """The others lose nothing."""
+    memory = MemoryExporter()
+    worker = without_spool(tmp_path, memory, size=65536)
+    for number in range(400):
+        serve(worker, f"/{number}")
+        worker.wake(0.05, steps=1)
+    assert tally(worker).dropped.keys() == {"spool_failed"}
+    assert len(memory.requests) == 400
+    assert_balanced(worker.checkpoint)
+
+
+def test_what_cannot_be_spooled_at_the_end_stays_in_the_journal(tmp_path):
+    """For the next worker: nothing is dropped over a stop."""
+    worker = without_spool(tmp_path)
+    worker.journal.path = "kept"
+    serve(worker, "/a")
+    worker.wake(0.1)
+    worker.reader.finish(0.0)
+    assert (tally(worker).dropped, tally(worker).queued) == ({}, 1)
+    assert_balanced(worker.checkpoint)
+
+
+def test_of_a_journal_that_nobody_will_read_the_end_is_a_loss(tmp_path):
+    """It is in memory alone: what cannot be delivered, nor what is in flight, is somebody else's."""
+    worker = without_spool(tmp_path)
+    serve(worker, "/a")
+    worker.begin("/stuck")
+    worker.wake(0.1)
+    worker.reader.finish(0.0)
+    (checkpoint,) = worker.folded.values()
+    assert (checkpoint.in_flight, checkpoint.exporters["backend"].dropped) == (0, {"worker_died": 2})
+    assert_balanced(checkpoint)
+
+
+def test_a_batch_that_is_taken_while_it_cannot_be_spooled_is_delivered_once(tmp_path):
+    """The backend hung, the disk was full, and then it had it after all."""
+    backend = Backend()
+    worker = without_spool(tmp_path)
+    sender = sender_of(worker)
+    sender.exporter = backend
+    serve(worker, "/a")
+    worker.reader.wake()
+    worker.clock.advance(2)
+    worker.reader.wake()
+    write, hand = sender.spool.write, sender._pick_up()
+
+    def write_meanwhile(*given):
+        sender._put_down(hand, attempt(backend.export, hand.records))
+        return write(*given)
+
+    sender.spool.write = write_meanwhile
+    worker.clock.advance(PATIENCE + 1)
+    worker.reader.wake()
+    worker.wake()
+    assert (backend.paths, tally(worker).delivered, tally(worker).queued) == (["/a"], 1, 0)
     assert_balanced(worker.checkpoint)
 
 

@@ -16,8 +16,12 @@ import subjects
 from measure import Added, Variant, added, rounds, where
 
 from server_tracing.capture.recorder import Recorder
+from server_tracing.config import Config
+from server_tracing.inside.announcing import announcer
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
+from server_tracing.sampling import sampler_for
+from server_tracing.worker import host_for
 
 PEER_SHARE = 1 / 15  # of what OpenTelemetry's middleware adds in the same run
 PACKAGES = ("msgspec", "gunicorn", "opentelemetry-sdk", "opentelemetry-instrumentation-wsgi")
@@ -37,7 +41,12 @@ BUDGETS = [
     Budget("gunicorn's hooks, four threads", "hooks x4", 8.0, "otel wsgi x4"),
     Budget("ASGI wrapper", "asgi", 6.0, "otel asgi"),
 ]
-UNBUDGETED = {"WSGI wrapper": "wsgi", "gunicorn's hooks around a whole response": "response"}
+UNBUDGETED = {
+    "WSGI wrapper": "wsgi",
+    "gunicorn's hooks around a whole response": "response",
+    "the same, which then says its trace": "announced response",
+    "ASGI wrapper, which says its trace": "announced asgi",
+}
 
 
 def main() -> int:
@@ -66,11 +75,17 @@ def contestants(journal: Journal) -> list[Variant]:
         journal.ring.release(journal.head)
 
     plain, recording = subjects.gunicorn_hooks(None), subjects.gunicorn_hooks(recorder)
+    announcing = subjects.gunicorn_hooks(announcer_in(journal))
     wsgi, asgi = subjects.ours(recorder)
+    _, announced_asgi = subjects.ours(announcer_in(journal))
     otel_wsgi, otel_asgi, _ = subjects.opentelemetry()
 
     def ready() -> None:
         recording.ready()
+        drain()
+
+    def ready_to_announce() -> None:
+        announcing.ready()
         drain()
 
     contended = [
@@ -85,10 +100,21 @@ def contestants(journal: Journal) -> list[Variant]:
         Variant("wsgi", wsgi, "plain wsgi", between=drain),
         Variant("plain response", plain.around_a_response, between=plain.ready),
         Variant("response", recording.around_a_response, "plain response", between=ready),
+        Variant(
+            "announced response", announcing.around_a_response, "plain response", between=ready_to_announce
+        ),
         Variant("plain asgi", subjects.asgi(subjects.asgi_app)),
         Variant("asgi", asgi, "plain asgi", between=drain),
+        Variant("announced asgi", announced_asgi, "plain asgi", between=drain),
         Variant("otel asgi", otel_asgi, "plain asgi"),
     ]
+
+
+def announcer_in(journal: Journal) -> Recorder:
+    """A recorder whose responses say which trace they belong to (`response_header`)."""
+    recorder, config = Recorder(journal), Config()
+    recorder.announce = announcer(host_for(recorder, config, sampler_for(config), ()))
+    return recorder
 
 
 def by_four(variant: Variant) -> Variant:

@@ -18,12 +18,13 @@ from server_tracing.config import Config, Loaded, destinations
 from server_tracing.forwarding import addresses
 from server_tracing.journal.journals import Journals
 from server_tracing.naming import service_name
-from server_tracing.sampling import Sampler, sampler_for
+from server_tracing.sampling import Sampler, Told, sampler_for
 
 if TYPE_CHECKING:
     from server_tracing.export import Pipeline
     from server_tracing.inside.host import Host
     from server_tracing.journal import Journal
+    from server_tracing.journal.placement import Heard
 
 log = logging.getLogger("server_tracing")
 
@@ -154,6 +155,10 @@ def _assemble(
     )
     recorder.mark("boot", f"{server} {worker_class}".strip())
     host = partial(host_for, recorder, config, sampler, addresses(trusted_proxies))
+    if config.response_header:
+        from server_tracing.inside.announcing import announcer
+
+        recorder.announce = announcer(host())
     return Worker(recorder, journal, journals, pipeline, host, bridges_of(config))
 
 
@@ -174,9 +179,7 @@ def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iter
         slot_of=slot_of,
         fault_from=fault_from,
         heard=Placement(config, origin, proxies).heard,
-        decide=lambda heard: sampler.propagated(
-            heard.trace_id, heard.context, heard.host, heard.method, heard.path, heard.service
-        ),
+        decide=partial(told, sampler),
         config=config,
         bridges=bridges_of(config),
     )
@@ -187,6 +190,16 @@ def bridges_of(config: Config) -> tuple[str, ...]:
     themselves, as they did."""
     wanted = {"xray": "xray" in config.exporters, "opencensus": "azure" in config.exporters}
     return tuple(name for name, yes in wanted.items() if yes)
+
+
+def told(sampler: Sampler, heard: Heard) -> Told:
+    """The decision to tell others. What is excluded has no record that others' could hang on, and takes no
+    part in what is sampled: only its caller can want it."""
+    if heard.excluded:
+        return Told(bool(heard.context.sampled))
+    return sampler.propagated(
+        heard.trace_id, heard.context, heard.host, heard.method, heard.path, heard.service
+    )
 
 
 def _in_child() -> None:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from server_tracing.capture.announcing import announced, said
 from server_tracing.capture.asgi_server import (
     App,
     Message,
@@ -53,6 +54,7 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
     left = server.left
     connection_of = server.connection if type(server).connection is not Server.connection else None
     is_sent = server.is_sent if type(server).is_sent is not Server.is_sent else None
+    exchange_of = Exchange if recorder.announce is None else AnnouncingExchange
 
     async def http(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] != "http":
@@ -77,7 +79,7 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
             method, slot = scope.get("method"), begin_of(recorder, scope)
         if slot is None:
             return await app(scope, receive, send)
-        exchange = Exchange(
+        exchange = exchange_of(
             slot, connection or slot, receive, send, scope, recorder, server, method != "HEAD"
         )
         try:
@@ -264,6 +266,19 @@ class Exchange(Struct):
         details["route"] = route(self.server, self.scope)
         self.server.forget(self.connection)
         self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
+
+
+class AnnouncingExchange(Exchange):
+    """One whose response says which trace it belongs to."""
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Say it in the head."""
+        return Exchange.send(self, announced(message, self.recorder, self.slot))
+
+    def unanswered(self, status: int, **details: Any) -> None:
+        """The server is asked to say it."""
+        self.server.announce(self.connection, said(self.recorder, self.slot))
+        Exchange.unanswered(self, status, **details)
 
 
 def file_size(message: Message) -> int:

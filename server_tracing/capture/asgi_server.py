@@ -13,6 +13,7 @@ from server_tracing.capture.faults import fault_from
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
+    from server_tracing.capture.announcing import TextHeaders
     from server_tracing.capture.recorder import Recorder, Slot
     from server_tracing.frameworks import Left
     from server_tracing.record import Fault
@@ -71,6 +72,9 @@ class Server:
     def is_begun(self, connection: Any) -> bool:
         """Whether the server took the head of a response that the application gave it."""
         return True
+
+    def announce(self, connection: Any, headers: TextHeaders) -> None:
+        """Put these headers into the response that the server gives in the application's place, if it can."""
 
     def forget(self, connection: Any) -> None:
         """The record is written: this connection is no longer of interest."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from server_tracing.capture.announcing import announced
 from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, begin_of
 from server_tracing.capture.asgi_server import (
     App,
@@ -42,13 +43,15 @@ NO_CLOSE = "the application returned without closing"
 def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
     """The application for scopes of type websocket, something else for all others."""
 
+    conversation_of = Conversation if recorder.announce is None else AnnouncingConversation
+
     async def websocket(scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await otherwise(scope, receive, send)
         slot = begin_of(recorder, scope)
         if slot is None:
             return await app(scope, receive, send)
-        conversation = Conversation(slot, server.connection(send), receive, send, recorder, server, scope)
+        conversation = conversation_of(slot, server.connection(send), receive, send, recorder, server, scope)
         try:
             result = await app(scope, conversation.receive, conversation.send)
         except BaseException as error:
@@ -184,6 +187,14 @@ class Conversation(Struct):
         details["route"] = route(self.server, self.scope)
         self.server.forget(self.connection)
         self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
+
+
+class AnnouncingConversation(Conversation):
+    """One whose handshake, or refusal, says which trace it belongs to."""
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Say it in the head."""
+        return Conversation.send(self, announced(message, self.recorder, self.slot))
 
 
 def size(message: Message) -> int:

@@ -14,6 +14,7 @@ from time import monotonic_ns
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from server_tracing.capture.announcing import TextHeaders
 from server_tracing.capture.asgi import wrap
 from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.gunicorn_outcome import words
@@ -73,6 +74,11 @@ class GunicornServer(Server):
         """Not with an invalid header, say."""
         return not isinstance(connection, Http1Connection) or connection.begun
 
+    def announce(self, connection: Any, headers: TextHeaders) -> None:
+        """Into the error page it is about to send."""
+        if isinstance(connection, Http1Connection):
+            connection.announce(headers)
+
     def refusal(self, connection: Any) -> tuple[int, str] | None:
         """The 400 for a body that turned out malformed while the application was at it."""
         return getattr(connection, "refusal", None)
@@ -101,6 +107,10 @@ class Http1Connection:
     def fill(self) -> None:
         """The buffer takes no more for now."""
         self.was_full, self.settled = True, 0
+
+    def announce(self, headers: TextHeaders) -> None:
+        """What the next error page is to say."""
+        self._protocol.server_tracing_headers = headers
 
     @property
     def begun(self) -> bool:
@@ -146,8 +156,12 @@ def watch_buffers(protocol_class: Any) -> None:
 def watch_refusals(protocol_class: Any, recorder: Recorder) -> None:
     """Record every error page that no application asked for."""
     send = protocol_class._send_error_response
+    takes_headers = "extra_headers" in send.__code__.co_varnames  # from gunicorn 26 on
 
     def send_error_response(protocol: Any, status: int, *rest: Any, **named: Any) -> Any:
+        headers = vars(protocol).pop("server_tracing_headers", None)
+        if headers and takes_headers and len(rest) == 1:
+            named["extra_headers"] = (*named.get("extra_headers", ()), *headers)
         result = send(protocol, status, *rest, **named)
         with suppress(Exception):  # a protocol that is not what it was costs a record
             note_error_page(recorder, protocol, status, sys._getframe(1))

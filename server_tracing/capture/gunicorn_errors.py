@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from server_tracing.capture.announcing import TextHeaders, on_the_wire
 from server_tracing.capture.faults import fault_from
 from server_tracing.capture.gunicorn_outcome import ending, words
 from server_tracing.capture.gunicorn_refusals import is_served, refusal
@@ -21,36 +22,63 @@ if TYPE_CHECKING:
 
 NOT_BEGUN = object()
 
-Answered = Callable[[Any], int]
+
+class ErrorPages:
+    """What gunicorn answers in the application's place, by the client's socket."""
+
+    def __init__(self) -> None:
+        util: Any = sys.modules["gunicorn.util"]
+        self._statuses: dict[int, int] = {}
+        self._heads: dict[int, bytes] = {}
+        self._write: Callable[..., object] = util.write_error
+        util.write_error = self._write_error
+
+    def _write_error(self, sock: Any, status_int: int, *rest: Any, **named: Any) -> object:
+        self._statuses[id(sock)] = status_int
+        head = self._heads.pop(id(sock), b"")
+        return self._write(Heading(sock, head) if head else sock, status_int, *rest, **named)
+
+    def announce(self, sock: Any, headers: TextHeaders) -> None:
+        """Have the next page that is written to it say this, too."""
+        self._heads[id(sock)] = on_the_wire(headers)
+
+    def answered(self, sock: Any) -> int:
+        """The status of the page that was written to it, told once; 0 if there was none."""
+        self._heads.pop(id(sock), None)
+        return self._statuses.pop(id(sock), 0)
 
 
-def watch_error_pages() -> Answered:
-    """Note the status of every error page; the function returned tells it, once, by the client's socket."""
-    util: Any = sys.modules["gunicorn.util"]
-    statuses: dict[int, int] = {}
-    write: Callable[..., object] = util.write_error
+class Heading:
+    """A socket that adds to the head of the page that is written to it."""
 
-    def write_error(sock: Any, status_int: int, *rest: Any, **named: Any) -> object:
-        statuses[id(sock)] = status_int
-        return write(sock, status_int, *rest, **named)
+    def __init__(self, sock: Any, head: bytes) -> None:
+        self._sock = sock
+        self._head = head
 
-    util.write_error = write_error
-    return lambda sock: statuses.pop(id(sock), 0)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, page: bytes) -> object:
+        """Send the page with its head completed."""
+        return self._sock.sendall(page.replace(b"\r\n\r\n", b"\r\n" + self._head + b"\r\n", 1))
 
 
-def on_error(worker: Any, recorder: Recorder, answered: Answered) -> Callable[[Any, Any, Any, Any], object]:
+def on_error(worker: Any, recorder: Recorder, pages: ErrorPages) -> Callable[[Any, Any, Any, Any], object]:
     """The worker's own `handle_error`, followed by the end of the record."""
     handle: Callable[[Any, Any, Any, Any], object] = worker.handle_error
     scheme = "https" if worker.cfg.is_ssl else "http"
 
     def handle_error(req: Any, client: Any, addr: Any, exc: Any) -> object:
+        slot = getattr(req, "server_tracing", None)
+        if recorder.announce is not None and slot is not None:
+            pages.announce(client, recorder.announce(slot))
         try:
             return handle(req, client, addr, exc)
         finally:
             try:
-                conclude(recorder, req, addr, exc, answered(client), scheme)
+                conclude(recorder, req, addr, exc, pages.answered(client), scheme)
             except Exception:  # noqa: BLE001 - an exception of a kind not known here
-                recorder.end(getattr(req, "server_tracing", None), Outcome.ERROR)
+                recorder.end(slot, Outcome.ERROR)
 
     return handle_error
 

@@ -16,7 +16,7 @@ from sys import exc_info
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.faults import fault_from
-from server_tracing.capture.gunicorn_errors import cpu_of, on_error, watch_error_pages
+from server_tracing.capture.gunicorn_errors import ErrorPages, cpu_of, on_error
 from server_tracing.capture.gunicorn_http2 import watch_refused_streams
 from server_tracing.capture.gunicorn_outcome import answers, ending, is_close, names_used
 from server_tracing.capture.gunicorn_response import watch_error_stream, watch_responses
@@ -48,10 +48,10 @@ def attach_hooks(worker: Any, recorder: Recorder, cpu: bool = False) -> None:
     served(worker.wsgi, recorder, os.environ.get("SCRIPT_NAME", ""))
     settings.set("pre_request", before(recorder, settings.pre_request, timed))
     settings.set("post_request", after(recorder, answers(worker), settings.post_request, timed))
-    worker.handle_error = on_error(worker, recorder, watch_error_pages())
+    worker.handle_error = on_error(worker, recorder, ErrorPages())
     if shares_thread:
         watch_pools(recorder)
-    watch_responses(recorder.clock)
+    watch_responses(recorder.clock, recorder.announce)
     watch_error_stream()
     watch_refused_streams(worker.cfg, recorder)
 

@@ -14,18 +14,20 @@ from contextlib import suppress
 from typing import Any
 
 from server_tracing.capture import swallowed
+from server_tracing.capture.announcing import Announce, merged
 
 SLOT = "server_tracing"  # where a request carries its open record: an attribute costs 10 ns
 RESPONSES = (("gunicorn.http.wsgi", "Response"), ("gunicorn.http2.response", "HTTP2Response"))
 
 
-def watch_responses(clock: Callable[[], int]) -> None:
-    """Note in a request's slot when its response begins, and how long a file was."""
+def watch_responses(clock: Callable[[], int], announce: Announce | None = None) -> None:
+    """Note in a request's slot when its response begins, and how long a file was; have it say its trace."""
     for module, name in RESPONSES:
         response = getattr(sys.modules.get(module), name, None)
         own = vars(response) if response is not None else {}
         if "send_headers" in own:
-            response.send_headers = _watching_head(own["send_headers"], clock)  # type: ignore[union-attr]
+            send = own["send_headers"] if announce is None else _announcing(own["send_headers"], announce)
+            response.send_headers = _watching_head(send, clock)  # type: ignore[union-attr]
         if "sendfile" in own:
             response.sendfile = _watching_file(own["sendfile"])  # type: ignore[union-attr]
 
@@ -49,6 +51,17 @@ def _watching_head(send: Callable[[Any], None], clock: Callable[[], int]) -> Cal
                 slot.status = response.status_code or 0
         except Exception:  # noqa: BLE001, S110 - it has no status where the application never named one
             pass
+
+    return send_headers
+
+
+def _announcing(send: Callable[[Any], None], announce: Announce) -> Callable[[Any], None]:
+    def send_headers(response: Any) -> None:
+        with suppress(Exception):  # headers of a kind not known here go out as they are
+            slot = getattr(response.req, SLOT, None)
+            if slot is not None:
+                response.headers = merged(response.headers, announce(slot))
+        send(response)
 
     return send_headers
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from server_tracing.capture.announcing import Announce
     from server_tracing.frameworks import Served
     from server_tracing.journal import Journal
 
@@ -101,6 +102,7 @@ class Recorder:
         self.clock = clock
         self.journal = journal
         self.open: dict[int, Slot] = {}  # by number; set and deleted by request threads, read by the watchdog
+        self.announce: Announce | None = None  # what responses say of their trace, if anything
         self._entered: Callable[[Slot | None], object] | None = None
         self._left: Callable[[Slot], object] | None = None
         self.applications: list[Served] = []  # by this process; the exporter asks them for routes

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakSet
 
+from server_tracing.capture.announcing import TextHeaders, in_bytes
 from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.uvicorn_patch import loaded_protocols, surround, then
 
@@ -66,6 +67,11 @@ class UvicornServer(Server):
             end(False, False)  # HTTP/2 closes no connection for one response; or it closed after all was sent
         else:
             self._closing[connection] = end
+
+    def announce(self, connection: Any, headers: TextHeaders) -> None:
+        """A cycle begins every response with its default headers."""
+        if hasattr(connection, "default_headers"):
+            connection.default_headers = [*connection.default_headers, *in_bytes(headers)]
 
     def forget(self, connection: Any) -> None:
         self._buffered.pop(connection, None)

@@ -18,6 +18,7 @@ from sys import exc_info
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from server_tracing.capture.announcing import announced_wsgi
 from server_tracing.capture.asgi_server import application_fault
 from server_tracing.capture.swallowed import note, note_handled, noted, served
 from server_tracing.frameworks import Left, left_in
@@ -39,6 +40,7 @@ def wrap(app: Application, recorder: Recorder, all_or_nothing: bool = False) -> 
     before it sends it, and sends nothing at all, not even a 500, when the application fails."""
     served(app, recorder, os.environ.get("SCRIPT_NAME", ""))
     left = left_in("environ")
+    passing_of = Passing if recorder.announce is None else AnnouncingPassing
 
     def traced(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         slot = begin(recorder, environ)
@@ -46,7 +48,7 @@ def wrap(app: Application, recorder: Recorder, all_or_nothing: bool = False) -> 
             return app(environ, start_response)
         slot.received = declared_length(environ)
         bodiless = environ["REQUEST_METHOD"] == "HEAD"
-        passing = Passing(recorder, slot, start_response, environ, left, bodiless, all_or_nothing)
+        passing = passing_of(recorder, slot, start_response, environ, left, bodiless, all_or_nothing)
         try:
             body = app(environ, passing.start_response)
         except BaseException as error:
@@ -209,6 +211,17 @@ class Passing:
         """The server asks for no more: before the last chunk that means that nobody wanted the rest."""
         complete = self.bodiless or 0 <= self.length <= self.slot.sent
         self.end(Outcome.OK if complete else Outcome.DISCONNECTED, self.slot.sent)
+
+
+class AnnouncingPassing(Passing):
+    """One that says which trace it belongs to."""
+
+    __slots__ = ()
+
+    def start_response(self, *arguments: Any, **named: Any) -> Callable[[bytes], object]:
+        """Say it in the head."""
+        arguments = announced_wsgi(arguments, self.recorder, self.slot)
+        return Passing.start_response(self, *arguments, **named)
 
 
 class Body:

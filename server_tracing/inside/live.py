@@ -163,6 +163,7 @@ class Live(Nobody):
             trace_id=heard.trace_id,
             parent_id=span_id or heard.span_id,
             sampled=self.sampled,
+            sampled_asked=told.sampled_asked,
             random=told.random or told.trace_id is None,  # ours are
             tracestate=told.tracestate,
             xray_extra=told.xray_extra,

@@ -14,7 +14,7 @@ from msgspec import Struct
 from server_tracing import identity
 from server_tracing.config import Config
 from server_tracing.forwarding import Trusted
-from server_tracing.naming import Namer
+from server_tracing.naming import Excluder, Namer
 from server_tracing.propagation import believed, extract
 from server_tracing.propagation.context import NOTHING, Context
 from server_tracing.record import Begin, Origin
@@ -33,6 +33,7 @@ class Heard(Struct, frozen=True):
     host: str | None = None
     path: str = ""
     service: str = ""
+    excluded: bool = False  # of it there will be no record
 
 
 class Placement:
@@ -45,6 +46,7 @@ class Placement:
         self._propagation = config.propagation
         self._origin = origin
         self._service = Namer(config, origin.service).service
+        self._excluded = Excluder(config.exclude).excluded
 
     def heard(self, payload: bytes) -> Heard:
         """What the begin in a journal's frame says."""
@@ -52,9 +54,10 @@ class Placement:
         headers = [(_latin(name).lower(), _latin(value)) for name, value in begin.headers]
         trace_id, span_id = identity.derive(self._origin, begin.number, begin.start)
         context = extract(headers, self._propagation) if self._believes(begin.client) else NOTHING
-        host, path, _ = split_target(text(begin.target), dict(headers).get("host"))
+        host, path, query = split_target(text(begin.target), dict(headers).get("host"))
         trace_id = context.trace_id or trace_id
-        return Heard(trace_id, span_id, context, begin.method, host, path, self._service(host))
+        excluded = self._excluded(begin.method, path, query, host or "")
+        return Heard(trace_id, span_id, context, begin.method, host, path, self._service(host), excluded)
 
     def _believes(self, peer: str) -> bool:
         return believed(self._trust_context, self._trust_context != "always" and peer in self._trusted)

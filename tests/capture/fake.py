@@ -36,6 +36,7 @@ class FakeRecorder:
         self.full = full
         self.open: dict[int, tuple[Slot, Begun]] = {}
         self.applications: list[Any] = []
+        self.announce: Any = None
         self.loops: set[Any] = set()
         self.ended: list[Ended] = []
         self.ends = 0  # how often `end` was called, the second word of a request included

@@ -12,7 +12,7 @@ MASK = b"mask"
 
 
 class WebSocket:
-    """A connection that has asked for an upgrade; `status` is the answer."""
+    """A connection that has asked for an upgrade; `head` is the answer."""
 
     def __init__(self, connection: socket.socket, target: str, *headers: str) -> None:
         self._connection = connection
@@ -27,8 +27,8 @@ class WebSocket:
         self._received = b""
         while b"\r\n\r\n" not in self._received and (more := connection.recv(65536)):
             self._received += more
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
-        self.status = int(head.split(b" ")[1]) if head else 0
+        self.head, _, self._received = self._received.partition(b"\r\n\r\n")
+        self.status = int(self.head.split(b" ")[1]) if self.head else 0
 
     def say(self, text: str) -> None:
         """Send a text message."""

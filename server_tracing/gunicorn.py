@@ -24,13 +24,21 @@ INSTALLED = "__server_tracing__"
 
 def install(namespace: dict[str, Any], **settings: object) -> None:
     """Have the servers that a configuration file describes recorded; `settings` as in the settings file."""
-    from server_tracing.capture.gunicorn_lifecycle import chain_server_hook
+    from server_tracing.capture.gunicorn_lifecycle import before_loading, chain_server_hook
 
     if switched_off() or INSTALLED in namespace:
         return
     namespace[INSTALLED] = True
+    before_loading(lambda: instrument(settings))
     for name in ("on_starting", "on_reload"):
         chain_server_hook(namespace, name, lambda server: prepare(server, settings))
+
+
+def instrument(settings: dict[str, object]) -> None:
+    """In the process that is about to load the application: a worker, or with --preload the master."""
+    from server_tracing import gunicorn_workers
+
+    gunicorn_workers.instrument(settings)
 
 
 def prepare(server: Any, settings: dict[str, object]) -> None:

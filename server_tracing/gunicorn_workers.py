@@ -6,6 +6,7 @@ Nothing here raises into gunicorn but for a wrong setting at the first start, wh
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from server_tracing.capture import gunicorn as capture
 from server_tracing.capture import gunicorn_lifecycle as lifecycle
 from server_tracing.capture.gunicorn_reasons import Reasons, dead_children, watch_deaths
 from server_tracing.config import ConfigError, Loaded, load, resolve_state_dir
+from server_tracing.instrument import instrument as before_import
 from server_tracing.journal.folders import SHM, Folders
 from server_tracing.statedir import StateDirError
 
@@ -40,6 +42,13 @@ def prepare(server: Any, settings: dict[str, object]) -> None:
         lifecycle.refuse_to_start(server, str(error))
     except Exception:
         server.log.exception("tracing is off in this server: it could not be prepared")
+
+
+def instrument(settings: dict[str, object]) -> None:
+    """Before the application is imported; what is wrong with the settings is said by `prepare`."""
+    with suppress(ConfigError, OSError):
+        loaded = _master.loaded if _master is not None else load(arguments=settings)
+        before_import(loaded.config)
 
 
 def renew(server: Any, settings: dict[str, object]) -> Master:

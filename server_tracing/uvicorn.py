@@ -45,17 +45,16 @@ def __getattr__(name: str) -> Any:
 
 def create_app() -> Any:
     """The application itself; it is recorded where uvicorn calls it."""
-    app = load_app()
+    if not os.environ.get(APP):
+        give_up(NO_APP)
     open_door(os.environ[APP])
-    return app
+    return load_app()
 
 
 def load_app() -> Any:
     """What SERVER_TRACING_APP names, found and called as uvicorn would."""
     from uvicorn.importer import ImportFromStringError, import_from_string
 
-    if not os.environ.get(APP):
-        give_up(NO_APP)
     try:
         app = import_from_string(os.environ[APP])
     except ImportFromStringError as error:
@@ -86,7 +85,9 @@ def open_door(app: str | None = None) -> bool:
     if not loaded.config.enabled:
         return False
     from server_tracing.capture.uvicorn import follow
+    from server_tracing.instrument import instrument
 
+    instrument(loaded.config)
     follow(partial(start, loaded, app), stop)
     return True
 

@@ -188,7 +188,10 @@ def host_for(recorder: Recorder, config: Config, sampler: Sampler, proxies: Iter
 def bridges_of(config: Config) -> tuple[str, ...]:
     """The libraries whose spans join our requests: where their backend is ours to serve. Else they serve it
     themselves, as they did."""
-    wanted = {"xray": "xray" in config.exporters, "opencensus": "azure" in config.exporters}
+    wanted = {
+        "xray": "xray" in config.exporters or (config.xray.enabled and config.xray.patch),
+        "opencensus": "azure" in config.exporters or config.azure.integrations,
+    }
     return tuple(name for name, yes in wanted.items() if yes)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from server_tracing import config, worker
+from server_tracing.instrument import instrument
 
 _started: set[int] = set()  # processes that record because of a wrapper, this one or a parent of it
 
@@ -28,6 +29,7 @@ class _PerProcess:
         self._wrap = wrap
         self._server = server
         self._loaded = config.load(arguments=settings)  # a wrong setting stops the start, here
+        instrument(self._loaded.config)
         self._lock = threading.Lock()
         self._pid = 0
         self._wrapped: Any = app

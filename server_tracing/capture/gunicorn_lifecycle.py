@@ -6,12 +6,15 @@ so that whoever set one keeps it: it runs as before, and what it raises reaches 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
 Step = Callable[[Any], object]  # takes a worker
+
+MARK = "server_tracing"  # on a method of gunicorn's: what it was
 
 
 def follow_workers(cfg: Any, begin: Step, abort: Step, end: Step) -> None:
@@ -55,6 +58,24 @@ def at_exit(users: Callable[[Any, Any], object], ours: Step) -> Callable[[Any, A
                 ours(worker)
 
     return worker_exit
+
+
+def before_loading(ours: Callable[[], object]) -> None:
+    """Call this before an application is imported, in whatever process does so: one that is preloaded is
+    imported before `on_starting`. The last one said counts: a configuration may be read again. It may not
+    raise."""
+    from gunicorn.app.base import BaseApplication
+
+    load = getattr(BaseApplication.wsgi, MARK, BaseApplication.wsgi)
+
+    @functools.wraps(load)
+    def wsgi(app: Any) -> Any:
+        if app.callable is None:
+            ours()
+        return load(app)
+
+    setattr(wsgi, MARK, load)
+    BaseApplication.wsgi = wsgi
 
 
 def chain_server_hook(namespace: dict[str, Any], name: str, ours: Step) -> None:

@@ -32,6 +32,7 @@ NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorizati
 _HIDDEN_NAMES = r"(?i)key|secret|token|passw|credential|connection_string"
 _HIDDEN_VALUES = r"(?i)(?:key|secret|token|passw|credential|sig)\w*\s*=|://[^/\s]*@"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _HEADER = r"[a-z0-9!#$%&'+.^_`|~-]{1,100}"  # RFC 9110, 5.6.2, but no `*`: names, not globs
 _HOST_PATTERN = r"[A-Za-z0-9.:_*?\[\]-]{1,200}"
 
@@ -105,6 +106,15 @@ def dotted(value: object) -> str:
     if not re.fullmatch(_DOTTED, name):
         raise ValueError(f"{shown('', name)} is not module:name")
     return name
+
+
+def module_names(value: object) -> tuple[str, ...]:
+    """Names of modules."""
+    names = words(value)
+    for name in names:
+        if not re.fullmatch(_MODULE, name):
+            raise ValueError(f"{shown('', name)} is no module")
+    return names
 
 
 def one_of(*names: str) -> Callable[[object], str]:

@@ -29,6 +29,8 @@ class Azure(Struct, frozen=True, kw_only=True):
     timeout: float = 10.0
     storage_max_size: int = 50 << 20
     storage_retention: float = WINDOW
+    integrations: tuple[str, ...] = ()  # of OpenCensus, switched on before the application is imported
+    excluded_hosts: tuple[str, ...] = ()  # calls to these the integrations do not tell of
 
 
 def contradiction(azure: Azure) -> str:
@@ -176,4 +178,10 @@ SETTINGS = (
         "a duration up to 2d, after which the service rejects records for their age",
         show=duration_text,
     ),
+    Setting(
+        "azure.integrations",
+        accepted.module_names,
+        'a list of OpenCensus\' integrations such as ["requests", "postgresql"]',
+    ),
+    Setting("azure.excluded_hosts", words, 'a list such as ["localhost:9200"]'),
 )

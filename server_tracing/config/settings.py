@@ -90,6 +90,7 @@ class XRay(Struct, frozen=True, kw_only=True):
     streaming_threshold: int = 30
     version: str = ""
     context_missing: str = "LOG_ERROR"
+    patch: tuple[str, ...] = ()  # libraries that the SDK instruments before the application is imported
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -182,6 +183,7 @@ SETTINGS = (
     Setting("xray.streaming_threshold", accepted.within(whole, 0, 10_000), "a number from 0 to 10000"),
     Setting("xray.version", accepted.text, "text", "none"),
     Setting("xray.context_missing", accepted.context_missing, " or ".join(accepted.CONTEXT_MISSING)),
+    Setting("xray.patch", accepted.module_names, 'a list such as ["requests", "psycopg"], or all'),
     *azure.SETTINGS,
 )
 KEYS = frozenset(setting.key for setting in SETTINGS)

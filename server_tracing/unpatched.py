@@ -7,7 +7,10 @@ switch greenlets. gevent keeps the originals; without it, what the modules hold 
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from typing import Any
+
+ours: ContextVar[bool] = ContextVar("server_tracing_ours", default=False)  # true in threads started here
 
 
 def _original(module: str, name: str) -> Any:
@@ -29,7 +32,12 @@ def lock() -> Any:
 
 def start_thread(function: Any, *arguments: Any) -> int:
     """Start a thread of the operating system."""
-    ident: int = _original("_thread", "start_new_thread")(function, arguments)
+
+    def run() -> None:
+        ours.set(True)
+        function(*arguments)
+
+    ident: int = _original("_thread", "start_new_thread")(run, ())
     return ident
 
 

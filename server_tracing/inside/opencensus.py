@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from opencensus.common.runtime_context import RuntimeContext
 from opencensus.trace import execution_context
+from opencensus.trace.base_exporter import Exporter
+from opencensus.trace.propagation.trace_context_http_header_format import TraceContextPropagator
+from opencensus.trace.samplers import AlwaysOffSampler
+from opencensus.trace.tracers.noop_tracer import NoopTracer
 
 from server_tracing.inside.carrying import carry_to, is_carried, leave
 from server_tracing.inside.opencensus_spans import (
@@ -39,6 +43,7 @@ HOSTS = "excludelist_hostnames"  # as integrations ask for them
 def follow(host: Host) -> None:
     """Have OpenCensus work on our requests, as far as it is imported; once in a process."""
     slots = RuntimeContext._slots
+    complete_noop_tracer()
     if not isinstance(slots[TRACER], Slot):
         slots[TRACER] = execution_context._tracer_slot = TracerSlot(slots[TRACER])
         slots[SPAN] = execution_context._current_span_slot = SpanSlot(slots[SPAN])
@@ -102,6 +107,8 @@ class SpanSlot(Slot):
         self.outside.clear()
 
 
+PARTS = {"sampler": AlwaysOffSampler(), "exporter": Exporter(), "propagator": TraceContextPropagator()}
+
 _requests_tracer: Any = None
 
 
@@ -109,19 +116,19 @@ def requests_tracer(tracer_class: type) -> Any:
     """The tracer of requests for which nobody made one; in itself it samples nothing and sends nothing."""
     global _requests_tracer
     if _requests_tracer is None:
-        from opencensus.trace.base_exporter import Exporter
-        from opencensus.trace.propagation.trace_context_http_header_format import TraceContextPropagator
-        from opencensus.trace.samplers import AlwaysOffSampler
-        from opencensus.trace.tracers.noop_tracer import NoopTracer
-
         made: Any = object.__new__(tracer_class)
         own = NoopTracer()
-        vars(made).update(tracer=own, span_context=own.span_context)
-        vars(made).update(
-            sampler=AlwaysOffSampler(), exporter=Exporter(), propagator=TraceContextPropagator()
-        )
+        vars(made).update(PARTS, tracer=own, span_context=own.span_context)
         _requests_tracer = made
     return _requests_tracer
+
+
+def complete_noop_tracer() -> None:
+    """Give the tracer of code outside of requests what integrations ask every tracer for: the one for threads
+    raises without, in gunicorn's gthread worker for example."""
+    for name, part in PARTS.items():
+        if not hasattr(NoopTracer, name):
+            setattr(NoopTracer, name, part)
 
 
 # ------------------------------------------------------------ its tracers

@@ -42,6 +42,7 @@ from server_tracing.inside.xray_entities import (
     RequestSegment,
     RequestSubsegment,
 )
+from server_tracing.unpatched import ours
 
 if TYPE_CHECKING:
     from server_tracing.inside.host import Host
@@ -78,7 +79,7 @@ class InHand:
         if recorder is None:
             return self
         outside = vars(recorder)[self.name]
-        return outside if live_in_hand() is None else self.within(outside)
+        return self.within(outside) if live_in_hand() is not None or ours.get() else outside
 
     def __set__(self, recorder: Any, value: Any) -> None:
         vars(recorder)[self.name] = value
@@ -142,14 +143,15 @@ def end(span: EntitySpan | None, end_time: float | None) -> None:
 
 
 class RequestContext(Context):  # type: ignore[misc]
-    """The SDK's context while a request of ours is in hand; `outside` is the one that counts elsewhere."""
+    """The SDK's context while a request is in hand; `outside` is the one that counts elsewhere. In our own
+    threads, which may use instrumented libraries too, nothing is current, and nothing is said about that."""
 
     def __init__(self, outside: Any) -> None:
         self._outside = outside
 
     def get_trace_entity(self) -> Any:
         live = live_in_hand()
-        return self._outside.get_trace_entity() if live is None else current(live)
+        return None if live is None else current(live)
 
     def set_trace_entity(self, trace_entity: Any) -> None:
         """A segment that is none of ours takes this code out of the request."""
@@ -248,6 +250,8 @@ def end_segment(recorder: Any, end_time: Any = None) -> Any:
 
 def begin_subsegment(recorder: Any, name: Any, namespace: Any = "local") -> Any:
     live = live_in_hand()
+    if live is None and ours.get():
+        return None
     if live is None or isinstance(current(live), DummySubsegment):
         return _original["begin_subsegment"](recorder, name, namespace)
     return begun(name, namespace, live, RequestSubsegment)

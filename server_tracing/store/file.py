@@ -249,7 +249,10 @@ def _sound(connection: sqlite3.Connection) -> tuple[sqlite3.Connection | None, s
 
 def _connect(uri: str) -> sqlite3.Connection:
     # Made in one thread and closed in another; the owner sees to it that they take turns.
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # Not `connect`: that is what tracers of the application's replace, and then tell of our statements too.
+    return sqlite3.Connection(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
 
 
 def _unreadable(path: str) -> StoreError:

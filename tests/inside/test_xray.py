@@ -14,6 +14,7 @@ import server_tracing
 from server_tracing.config import Config, Sampling, XRay
 from server_tracing.inside import here
 from server_tracing.inside.executors import follow as follow_executors
+from server_tracing.unpatched import start_thread
 
 pytest.importorskip("aws_xray_sdk")
 from aws_xray_sdk import global_sdk_config
@@ -402,6 +403,21 @@ def test_theirs_and_ours_nest_in_each_other(lab):
             pass
     assert parents(lab.record) == {"ours": "", "theirs": "ours", "inner": "theirs"}
     assert {each.name: each.annotations for each in lab.record.spans}["ours"] == {"a": 1}
+
+
+def test_our_own_threads_tell_of_nothing(lab, emitted, caplog):
+    """They use libraries that are instrumented, too."""
+    done = threading.Event()
+
+    def work():
+        with xray_recorder.in_subsegment("call") as call:
+            assert call is xray_recorder.current_subsegment() is None
+            xray_recorder.put_annotation("a", 1)
+        done.set()
+
+    start_thread(work)
+    assert done.wait(10)
+    assert (emitted, caplog.text) == ([], "")
 
 
 @pytest.mark.parametrize("misuse", ["end twice", "close", "end time", "odd", "many"])

@@ -189,7 +189,7 @@ def retry_after(reply: Reply) -> float | None:
     said = reply.header("retry-after").strip()
     if not said:
         return None
-    if said.replace(".", "", 1).isdecimal():
+    if said.isascii() and said.replace(".", "", 1).isdecimal():
         return float(said)
     until, now = http_time(said), http_time(reply.header("date"))
     return None if until is None else max(0.0, until - (time.time() if now is None else now))

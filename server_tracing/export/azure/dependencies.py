@@ -23,7 +23,12 @@ WELL_KNOWN_PORTS = {"http": 80, "https": 443}
 UNFINISHED = "unfinished"  # a property of spans that had not ended when their request had
 
 # The service draws an icon for these; other databases go by their own names.
-DATABASES = {"mssql": "SQL", "microsoft.sql_server": "SQL", "postgres": "postgresql", "mariadb": "mysql"}
+DATABASES = {
+    **dict.fromkeys(("sql", "mssql", "microsoft.sql_server", "dbapi", "sqlalchemy", "pyodbc"), "SQL"),
+    "postgres": "postgresql",
+    "mariadb": "mysql",
+}
+QUERY = ".query"  # OpenCensus' spans: `postgresql.query`, with the statement under the same name
 # What is said elsewhere in the item, and need not be a property as well.
 TOLD = ("http.", "url.", "db.statement", "db.query.text", "component")
 TOLD_BLOCKS = ("http", "sql", "namespace")
@@ -66,7 +71,11 @@ class Dependencies:
 
     def _call(self, span: FinishedSpan) -> Call:
         said, blocks = span.annotations, span.metadata
-        if isinstance(blocks.get("sql"), Mapping) or _first(said, "db.system", "db.system.name", "db.type"):
+        if (
+            isinstance(blocks.get("sql"), Mapping)
+            or _first(said, "db.system", "db.system.name", "db.type")
+            or (span.name.endswith(QUERY) and span.name in said)
+        ):
             return _database(span)
         if isinstance(blocks.get("aws"), Mapping) and blocks.get("namespace") == "aws":
             return _aws(span)
@@ -98,7 +107,7 @@ class Dependencies:
             target or _host(span),
             shown,
             status,
-            failed=not (status.isdecimal() and int(status) < 400) if status else False,
+            failed=_failed(status),
         )
 
     def _address(self, url: str) -> tuple[str, str, str]:
@@ -119,13 +128,15 @@ class Dependencies:
 def _database(span: FinishedSpan) -> Call:
     said, block = span.annotations, _block(span, "sql")
     system = str(block.get("database_type") or "") or _first(said, "db.system", "db.system.name", "db.type")
-    kind = DATABASES.get(system.lower(), system.lower() if system.lower() != "sql" else "SQL")
-    if kind == "SQL" and span.name.endswith(".query"):  # OpenCensus: `postgresql.query`, db.type = sql
-        kind = span.name.removesuffix(".query")
+    if system.lower() in ("", "sql") and span.name.endswith(QUERY):
+        system = span.name.removesuffix(QUERY)
+    kind = DATABASES.get(system.lower(), system.lower())
     host, port, url_path = _database_address(str(block.get("url") or ""))
     host = host or _host(span)
     database = _first(said, "db.name", "db.namespace", "db.instance") or url_path
-    statement = str(block.get("sanitized_query") or "") or _first(said, "db.statement", "db.query.text")
+    statement = str(block.get("sanitized_query") or "") or _first(
+        said, "db.statement", "db.query.text", span.name
+    )
     where = f"{host}:{port}" if port else host
     return Call(span.name, kind or "SQL", " | ".join(filter(None, (where, database))), statement)
 
@@ -151,8 +162,12 @@ def _aws(span: FinishedSpan) -> Call:
         resource or ".".join(filter(None, (span.name, region))),
         operation,
         status,
-        failed=not (status.isdecimal() and int(status) < 400) if status else False,
+        failed=_failed(status),
     )
+
+
+def _failed(status: str) -> bool:
+    return status != "" and not (status.isdecimal() and int(status) < 400)
 
 
 def _block(span: FinishedSpan, name: str, inner: str = "") -> Mapping[str, Any]:
@@ -186,7 +201,11 @@ def _code(span: FinishedSpan) -> str:
 def _properties(span: FinishedSpan) -> dict[str, str]:
     told: dict[str, str] = {} if span.duration_ms is not None else {UNFINISHED: "true"}
     if span.annotations:
-        kept = {key: value for key, value in span.annotations.items() if not key.startswith(TOLD)}
+        kept = {
+            key: value
+            for key, value in span.annotations.items()
+            if not key.startswith(TOLD) and not (key == span.name and key.endswith(QUERY))
+        }
         properties.add(told, kept)
     if span.metadata:
         properties.add(told, {key: span.metadata[key] for key in span.metadata if key not in TOLD_BLOCKS})

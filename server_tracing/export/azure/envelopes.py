@@ -17,7 +17,7 @@ from server_tracing.record import Event, ExceptionInfo, Record, Request, WorkerV
 from server_tracing.redact import Redactor
 
 from .dependencies import Dependencies
-from .failures import exception_data
+from .failures import exception_data, is_exception
 from .messages import message_data
 from .metrics import metrics
 from .names import Names
@@ -106,10 +106,17 @@ class Envelopes:
             until_ms = max(0.0, (ended - start).total_seconds() * 1000)
             data = self._dependencies.of(span, until_ms)
             yield self._child(DEPENDENCY, data, start, span.parent_id, parent)
-            if span.exception is not None and span.exception != request.exception:
+            if span.exception is not None and self._is_news(span.exception, request):
                 lasted = until_ms if span.duration_ms is None else span.duration_ms
                 at = start + timedelta(milliseconds=lasted)
                 yield self._exception(span.exception, span.span_id, at, parent)
+
+    @staticmethod
+    def _is_news(info: ExceptionInfo, request: Request) -> bool:
+        """What went through a span and ended the request, too, has been told with the request."""
+        whole = request.exception
+        same = whole is not None and (info.type, info.message) == (whole.type, whole.message)
+        return is_exception(info) and not same
 
     def _exception(self, info: ExceptionInfo, below: str, at: datetime, parent: Envelope) -> Envelope:
         return self._child(EXCEPTION, exception_data(info, {}), at, below, parent)

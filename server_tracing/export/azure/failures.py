@@ -24,6 +24,11 @@ def exception_data(info: ExceptionInfo, properties: dict[str, str]) -> Exception
     return ExceptionData(VERSION, details, ERROR, cut(_problem(info), NAME), properties)
 
 
+def is_exception(info: ExceptionInfo) -> bool:
+    """Or only a status that says that a span failed: OpenTelemetry's `error`, gRPC's `NOT_FOUND`?"""
+    return bool(info.frames) or not (info.type in ("", "error") or info.type.isupper() or " " in info.type)
+
+
 def _chain(info: ExceptionInfo) -> Iterator[ExceptionInfo]:
     error: ExceptionInfo | None = info
     for _ in range(MOST_CAUSES):

@@ -28,7 +28,7 @@ class Names:
 
     def of(self, request: Request) -> str:
         """The name of the operation that a request is."""
-        if request.name is not None:
+        if request.name:
             return self._by_name(request.name)
         if request.route is None:
             return self._by_path(request)
@@ -39,7 +39,7 @@ class Names:
         method, route = key
         if len(self._routes) + len(self._given) >= MOST:
             return OTHER
-        self._routes[key] = name = cut(f"{method} {route}" if method else route, NAME)
+        self._routes[key] = name = cut(f"{method} {route}" if method else route, NAME) or MALFORMED
         return name
 
     def _by_name(self, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .schema import KEY, MOST_PROPERTIES, VALUE, cut
+from .schema import ID, KEY, MOST_PROPERTIES, VALUE, cut
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -21,7 +21,17 @@ def add(properties: dict[str, str], values: Mapping[str, Any], prefix: str = "")
     for key, value in values.items():
         if len(properties) >= MOST_PROPERTIES:
             return
-        properties.setdefault(cut(f"{prefix}{key}", KEY), text(value))
+        if key == "links" and isinstance(value, list):
+            properties["_MS.links"] = json(list(map(_link, value)), VALUE)
+        else:
+            properties.setdefault(cut(f"{prefix}{key}", KEY), text(value))
+
+
+def _link(link: Any) -> dict[str, str]:
+    """A place in another trace, as the portal looks for it."""
+    known = link if isinstance(link, Mapping) else {}
+    told = {"operation_Id": known.get("trace_id", ""), "id": known.get("span_id", "")}
+    return {name: cut(str(value), ID) for name, value in told.items()}
 
 
 def text(value: object) -> str:

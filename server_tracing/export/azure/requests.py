@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from server_tracing.record import Request
 
 from . import properties
 from .schema import (
-    ID,
     SOURCE,
     URL,
-    VALUE,
     VERSION,
     Measurements,
     RequestData,
@@ -20,7 +16,6 @@ from .schema import (
 )
 
 CLIENT_LEFT = "499"  # nginx's number for a client that left before there was an answer
-MOST_LINKS = 100
 
 # What a request has beyond the plain ones, under these names.
 _MORE = ("reason", "kept_because", "rule", "forwarded", "close_code", "tracestate", "stack")
@@ -43,7 +38,7 @@ class Requests:
             self._code(request),
             self._success(request),
             url,
-            cut(_source(request), SOURCE) if "request-context" in request.headers else None,
+            _source(request) if "request-context" in request.headers else request.client_ip,
             self._properties(request, name, url),
             _measurements(request),
         )
@@ -80,26 +75,11 @@ class Requests:
 def _say_more(told: dict[str, str], request: Request) -> None:
     """What the application and its settings add."""
     properties.add(told, request.annotations)
-    default = dict(request.metadata.get("default", {}))
-    links = default.pop("links", None)
-    if isinstance(links, list):
-        told["_MS.links"] = properties.json([_link(link) for link in links[:MOST_LINKS]], VALUE)
-    properties.add(told, default)
     for namespace, values in request.metadata.items():
-        if namespace != "default":
-            properties.add(told, values, f"{namespace}.")
+        properties.add(told, values, "" if namespace == "default" else f"{namespace}.")
     properties.add(told, request.headers, "http.header.")
     if request.spans_dropped:
         told["spans_dropped"] = str(request.spans_dropped)
-
-
-def _link(link: Any) -> dict[str, str]:
-    """Another trace's place, as the portal looks for it."""
-    known = link if isinstance(link, dict) else {}
-    return {
-        "operation_Id": cut(str(known.get("trace_id", "")), ID),
-        "id": cut(str(known.get("span_id", "")), ID),
-    }
 
 
 def _url(request: Request) -> str | None:
@@ -109,10 +89,11 @@ def _url(request: Request) -> str | None:
     return cut(f"{request.scheme}://{request.host}{target}" if request.host else target, URL)
 
 
-def _source(request: Request) -> str:
-    """Which Application Insights resource the caller reports to, as its SDK says in `Request-Context`."""
+def _source(request: Request) -> str | None:
+    """Which Application Insights resource the caller reports to, as its SDK says; else its address."""
     parts = (part.strip() for part in request.headers["request-context"].split(","))
-    return next((part.removeprefix("appId=") for part in parts if part.startswith("appId=")), "")
+    told = next((part.removeprefix("appId=") for part in parts if part.startswith("appId=")), "")
+    return cut(told, SOURCE) or request.client_ip
 
 
 def _measurements(request: Request) -> Measurements:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,16 @@ def exporter(service: Ingestion, folder: Path | str = "", **azure: Any) -> Azure
     """An exporter that sends to the stand-in and does not sleep."""
     setup = Setup(config(service, **azure), {}, "shop", str(folder))
     return AzureExporter(setup, pace=Pace(sleep=lambda seconds: None))
+
+
+@contextmanager
+def exporting(service: Ingestion, **azure: Any) -> Iterator[AzureExporter]:
+    """The same, which hangs up in the end."""
+    one = exporter(service, **azure)
+    try:
+        yield one
+    finally:
+        one.close()
 
 
 def request(number: int = 1, **fields: Any) -> Request:

@@ -62,6 +62,7 @@ class Begin(Struct, Generic[Text], array_like=True, gc=False):
     client: str
     port: int
     headers: list[tuple[Text, Text]]  # only those that are wanted, never cookies or credentials
+    thread: int = 0  # `get_ident()`: tells its stack among those that a dying process leaves
 
 
 class Carried(Struct, array_like=True, gc=False):

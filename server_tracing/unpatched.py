@@ -56,3 +56,8 @@ def addresses(host: str, port: int) -> list[Any]:
 def sleep(seconds: float) -> None:
     """Sleep for real, and let the other threads run."""
     _original("time", "sleep")(seconds)
+
+
+def poll() -> Any:
+    """A new `select.poll` that waits for real."""
+    return _original("select", "poll")()

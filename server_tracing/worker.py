@@ -96,7 +96,7 @@ def start(
     app: str | None = None,
     timeout: float | None = None,
     trusted_proxies: str | Iterable[str] = (),
-    reasons: Callable[[int], str | None] | None = None,
+    reasons: Callable[[int], tuple[str, int] | None] | None = None,
 ) -> Worker | None:
     """Begin to record in this process, once; None when tracing is off or cannot be had (and says why)."""
     global _current
@@ -126,7 +126,7 @@ def _assemble(
     app: str | None,
     timeout: float | None,
     trusted_proxies: str | Iterable[str],
-    reasons: Callable[[int], str | None] | None,
+    reasons: Callable[[int], tuple[str, int] | None] | None,
 ) -> Worker:
     from server_tracing import export  # threads, SQLite and the like: only in a process that serves
     from server_tracing.capture.finding import slot_in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -277,13 +278,20 @@ def test_a_worker_exit_in_the_master_is_not_ours() -> None:
 # ---------------------------------------------------------------- why workers died
 
 
+def told(reasons: Reasons, pid: int) -> str | None:
+    """The reason alone; it is known since a moment ago."""
+    found = reasons.reason_for(pid)
+    assert found is None or 0 < found[1] <= time.monotonic_ns()
+    return found and found[0]
+
+
 def test_reasons_are_told_by_pid() -> None:
     """A timeout, a signal and an exit read differently; of who is not known nothing is said."""
     reasons = Reasons()
     reasons.note(11, TIMEOUT, 9)
     reasons.note(12, SIGNAL, 9)
     reasons.note(13, EXIT, 1)
-    assert [reasons.reason_for(pid) for pid in (11, 12, 13, 14)] == ["timeout", "signal 9", "exit 1", None]
+    assert [told(reasons, pid) for pid in (11, 12, 13, 14)] == ["timeout", "signal 9", "exit 1", None]
 
 
 def test_of_a_pid_that_died_twice_the_last_death_counts() -> None:
@@ -295,7 +303,7 @@ def test_of_a_pid_that_died_twice_the_last_death_counts() -> None:
     for pid in range(1000, 1000 + ROOM - 4):
         reasons.note(pid, EXIT, 0)
     reasons.note(11, EXIT, 3)
-    assert reasons.reason_for(11) == "exit 3"
+    assert told(reasons, 11) == "exit 3"
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
@@ -306,7 +314,7 @@ def test_what_the_parent_notes_its_children_read() -> None:
     child = os.fork()
     if child == 0:
         os.read(here, 1)
-        os._exit(7 if reasons.reason_for(4711) == "signal 11" else 1)
+        os._exit(7 if told(reasons, 4711) == "signal 11" else 1)
     reasons.note(4711, SIGNAL, 11)
     os.write(there, b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
@@ -328,7 +336,20 @@ def test_deaths_are_noted_before_gunicorn_reaps() -> None:
     watch_deaths(master, reasons, dead)
     master.reap_workers()
     assert order == ["looked", "reaped"]
-    assert [reasons.reason_for(pid) for pid in (1, 2)] == ["timeout", "signal 9"]
+    assert [told(reasons, pid) for pid in (1, 2)] == ["timeout", "signal 9"]
+
+
+def test_a_kill_for_want_of_memory_is_told_from_any_other() -> None:
+    """The control group's count has gone up."""
+    workers = {pid: SimpleNamespace(aborted=False) for pid in (1, 2, 3)}
+    master = SimpleNamespace(WORKERS=workers, reap_workers=lambda: None)
+    reasons, count, dying = Reasons(), iter((4, 4, 5)), iter((1, 2))
+    watch_deaths(
+        master, reasons, lambda pids: [Death(next(dying), SIGNAL, 9), Death(3, SIGNAL, 11)], count.__next__
+    )
+    master.reap_workers()
+    master.reap_workers()
+    assert [told(reasons, pid) for pid in (1, 2, 3)] == ["signal 9", "signal 9 (out of memory)", "signal 11"]
 
 
 def test_a_master_that_cannot_look_still_reaps() -> None:

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import struct
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 
+from server_tracing import oom
+
 ROOM = 512  # deaths remembered; a sibling asks within seconds
-ENTRY = struct.Struct("<Iii")  # pid, cause, number; a pid of 0 is an entry being written
-TIMEOUT, SIGNAL, EXIT = 1, 2, 3
-WORDS = {TIMEOUT: "timeout", SIGNAL: "signal {}", EXIT: "exit {}"}
+ENTRY = struct.Struct("<IiiQ")  # pid, cause, number, monotonic stamp; a pid of 0 is an entry being written
+TIMEOUT, SIGNAL, EXIT, STARVED = 1, 2, 3, 4
+WORDS = {
+    TIMEOUT: "timeout",
+    SIGNAL: "signal {}",
+    EXIT: "exit {}",
+    STARVED: "signal {} (out of memory)",
+}
 
 
 class Reasons:
@@ -32,14 +41,14 @@ class Reasons:
         """In the master: this worker is dead, and why."""
         known = [entry[0] for entry in ENTRY.iter_unpack(self._memory[:])]
         at = (known.index(pid) if pid in known else self._next() % ROOM) * ENTRY.size
-        ENTRY.pack_into(self._memory, at, 0, cause, number)
+        ENTRY.pack_into(self._memory, at, 0, cause, number, time.monotonic_ns())
         self._memory[at : at + 4] = pid.to_bytes(4, "little")
 
-    def reason_for(self, pid: int) -> str | None:
-        """In a worker: why that one died; None if the master has not said."""
-        for known, cause, number in ENTRY.iter_unpack(self._memory[:]):
+    def reason_for(self, pid: int) -> tuple[str, int] | None:
+        """In a worker: why that one died, and when it was known; None if the master has not said."""
+        for known, cause, number, stamp in ENTRY.iter_unpack(self._memory[:]):
             if known == pid and cause in WORDS:
-                return WORDS[cause].format(number)
+                return WORDS[cause].format(number), stamp
         return None
 
 
@@ -51,16 +60,29 @@ class Death(NamedTuple):
     number: int
 
 
-def watch_deaths(arbiter: Any, reasons: Reasons, dead: Callable[[Iterable[int]], list[Death]]) -> None:
+def watch_deaths(
+    arbiter: Any,
+    reasons: Reasons,
+    dead: Callable[[Iterable[int]], list[Death]],
+    kills: Callable[[], int] = oom.kills,
+) -> None:
     """Have this master note why its workers died, each time before it reaps them."""
     reap = arbiter.reap_workers
+    starved = kills()
+
+    def cause(death: Death) -> int:
+        nonlocal starved
+        if getattr(arbiter.WORKERS.get(death.pid), "aborted", False):
+            return TIMEOUT
+        if (death.by, death.number) != (SIGNAL, signal.SIGKILL):
+            return death.by
+        before, starved = starved, kills()
+        return STARVED if starved > before else SIGNAL
 
     def reap_workers() -> Any:
         with suppress(Exception):  # a master that is not what it was goes on without
             for death in dead(list(arbiter.WORKERS)):
-                worker = arbiter.WORKERS.get(death.pid)
-                timed_out = getattr(worker, "aborted", False)
-                reasons.note(death.pid, TIMEOUT if timed_out else death.by, death.number)
+                reasons.note(death.pid, cause(death), death.number)
         return reap()
 
     arbiter.reap_workers = reap_workers

@@ -146,19 +146,22 @@ class Recorder:
             """A request begins; None when there was no room for it."""
             number = next_number()
             start = clock()
+            thread = get_ident()
             try:
                 kept = [header for header in headers if header[0] in wanted]
-                payload = encode((number, start, method, target, version, scheme, client, port, kept))
+                payload = encode((number, start, method, target, version, scheme, client, port, kept, thread))
                 written = write(kind, payload, promise)
             except Exception:  # noqa: BLE001 - lone surrogates, numbers beyond 64 bits, strange types
                 payload, written = b"", False
             if not written and not 0 < len(payload) < MAX_FRAME:
                 payload = encode(
-                    _cut(number, start, method, target, version, scheme, client, port, headers, wanted)
+                    _cut(
+                        number, start, method, target, version, scheme, client, port, headers, wanted, thread
+                    )
                 )
                 written = write(kind, payload, promise)
             if written:
-                slot = opened[number] = Slot(number, start, get_ident(), payload)
+                slot = opened[number] = Slot(number, start, thread, payload)
             else:
                 lose()
                 slot = None
@@ -263,6 +266,7 @@ def _cut(
     port: object,
     headers: Iterable[tuple[Any, Any]],
     wanted: frozenset[Any],
+    thread: int,
 ) -> tuple[object, ...]:
     """What is left of a begin that is too large or holds what cannot be encoded: short, and plain."""
     return (
@@ -275,6 +279,7 @@ def _cut(
         _printable(client)[:64],
         port if isinstance(port, int) and 0 <= port < 65536 else 0,
         [_cut_header(header) for header in list(_wanted(headers, wanted))[:_MAX_HEADERS]],
+        thread,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -142,6 +143,10 @@ class Vitals:
         self._next = 0.0
         self._told = Counts()
         self._told_until = 0
+
+    def begin(self) -> None:
+        """Write the first, before there is any request: it may be the last one of this worker."""
+        self(time.monotonic())
 
     def __call__(self, now: float) -> None:
         if now >= self._next:

@@ -17,6 +17,7 @@ from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint
 from server_tracing.store import StoreError
 
+from .deaths import UNKNOWN, Deaths
 from .source import Source
 
 EVERY = 1.5  # seconds between looks, so that a killed worker's requests are seen within five
@@ -33,7 +34,7 @@ class Claims:
         journals: Journals,
         open_source: Callable[[Journal], Source],
         fold: Callable[[str, Checkpoint], object],
-        reasons: Callable[[int], str | None] | None = None,
+        deaths: Deaths | None = None,
         *,
         any_destination: bool = False,
         draw: Callable[[], float] = random.random,
@@ -41,12 +42,14 @@ class Claims:
         self._journals = journals
         self._open_source = open_source
         self._fold = fold
-        self._reasons = reasons
+        self._deaths = deaths or Deaths()
         self._any_destination = any_destination
         self._draw = draw
         self._next = 0.0
+        self._swept = False
         self._reported: set[str] = set()
         self._refused: set[str] = set()  # journals that could not be read, said once
+        self._read: dict[str, float] = {}  # when a journal had been read to its end
         self.adopted: list[Source] = []
         self.finished = 0  # journals folded and gone
         self.delivered: dict[str, int] = {}  # requests in them, since they were adopted, by exporter
@@ -59,9 +62,14 @@ class Claims:
         """What is being worked off."""
         return self.adopted
 
+    def hasten(self) -> None:
+        """Look now: somebody has died."""
+        self._next = min(self._next, 0.0)
+
     def look(self, now: float) -> None:
         """Adopt what is there to adopt, when it is time; workers do so at random phase."""
-        if self._next == 0.0:
+        if not self._swept:
+            self._swept = True
             self._next = now + EVERY * self._draw()
             self._journals.sweep()
         if now < self._next:
@@ -94,15 +102,15 @@ class Claims:
                     break
 
     def _report(self, source: Source, now: float) -> None:
+        words = self._journals.words(source.journal)
+        waited = now - self._read.setdefault(source.id, now)
+        death = self._deaths.of(source.journal, words, waited)
+        if death is None and source.joiner.in_flight:
+            return  # whoever knows will say so in a moment
+        self._read.pop(source.id)
         self.killed += source.joiner.in_flight
-        source.report_killed(self._reason(source.journal), now)
+        source.report_killed(death or UNKNOWN, now)
         self._reported.add(source.id)
-
-    def _reason(self, journal: Journal) -> str:
-        if journal.aborted:
-            return journal.aborted
-        told = self._reasons(journal.origin.pid) if self._reasons is not None else None
-        return told or ("exit" if journal.closed_cleanly else "unknown")
 
     def finish(self) -> None:
         """Fold and remove the journals that every exporter is done with; they are settled already."""

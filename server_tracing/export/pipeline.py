@@ -20,8 +20,10 @@ from .announcer import Announcer
 from .chores import Carrier, Heads, Home, Slot, Vitals
 from .claims import Claims
 from .complaints import Complaints, Losses
+from .deaths import Ask, Deaths, nobody
 from .exporter import Exporter, Setup, traits
 from .inline import Inline
+from .lastwords import LastWords
 from .local import LocalExporter, Opener
 from .pace import Pace
 from .reader import Reader, Sink
@@ -29,6 +31,7 @@ from .registry import Unavailable, create
 from .routes import Applications, Routes
 from .sender import Sender
 from .shape import Shaper
+from .siblings import Siblings
 from .source import Source
 from .spool import Spool
 from .watchdog import Watchdog, too_long
@@ -76,7 +79,7 @@ def start(
     journals: Journals,
     *,
     open_slots: Callable[[], Iterable[Slot]] = tuple,
-    reasons: Callable[[int], str | None] | None = None,
+    reasons: Ask | None = None,
     trusted_proxies: str | Iterable[str] = (),
     timeout: float | None = None,
     exporters: Sequence[Exporter] | None = None,
@@ -99,6 +102,7 @@ def start(
         applications,
         whereabouts,
         stuck_after=too_long(loaded.config.capture.stuck_after, timeout),
+        siblings=Siblings(journals),
     )
     reader.start()
     return Pipeline(reader, sinks)
@@ -109,7 +113,7 @@ def _assemble(
     journal: Journal,
     journals: Journals,
     open_slots: Callable[[], Iterable[Slot]],
-    reasons: Callable[[int], str | None] | None,
+    reasons: Ask | None,
     trusted_proxies: str | Iterable[str],
     exporters: Sequence[Exporter] | None,
     sampler: Sampler | None = None,
@@ -117,6 +121,7 @@ def _assemble(
     whereabouts: Whereabouts | None = None,
     *,
     stuck_after: float = 0.0,
+    siblings: Siblings | None = None,
     any_destination: bool = False,
 ) -> tuple[Reader, Sequence[Sink]]:
     proxies = addresses(trusted_proxies)
@@ -138,13 +143,17 @@ def _assemble(
 
     ledger = _ledger(config, made)
     home = open_source(journal)
-    claims = Claims(journals, open_source, ledger.fold, reasons, any_destination=any_destination)
-    chores = (
-        Heads(journal, home.joiner, open_slots, pace),
-        Watchdog(journal, home.joiner, open_slots, stuck_after, whereabouts=whereabouts),
-        Carrier(journal, home.joiner, lambda: home.position),
+    deaths = Deaths(reasons, siblings.death_of if siblings is not None else nobody)
+    claims = Claims(journals, open_source, ledger.fold, deaths, any_destination=any_destination)
+    joiner = home.joiner
+    words = LastWords(journal, joiner, open_slots, stuck_after, lambda: journals.make_words(journal))
+    chores: Sequence[Callable[[float], None]] = (
+        words,
+        Heads(journal, joiner, open_slots, pace),
+        Watchdog(journal, joiner, open_slots, stuck_after, whereabouts=whereabouts),
+        Carrier(journal, joiner, lambda: home.position),
         Announcer(home, shaper(journal), sampler, pace),
-        vitals := Vitals(journal, home.joiner, lambda: home.counts, config.azure.metrics_interval),
+        vitals := Vitals(journal, joiner, lambda: home.counts, config.azure.metrics_interval),
         Home(journal, journals),
         Complaints([*sinks, *(sink.spool for sink in sinks if sink.spool is not None)]),
         losses := Losses(journal, lambda: reader.dropped),
@@ -157,8 +166,10 @@ def _assemble(
         ledger.fold,
         chores=chores,
         farewell=vitals.finish,
+        first=[vitals.begin, words.begin],
+        siblings=siblings,
         last_words=losses.finish,
-        close=ledger.close,
+        last=[ledger.close, words.close],
     )
     return reader, sinks
 
@@ -211,7 +222,7 @@ def _ledger(config: Config, exporters: Sequence[Exporter]) -> Opener:
 def recover(
     loaded: Loaded,
     *,
-    reasons: Callable[[int], str | None] | None = None,
+    reasons: Ask | None = None,
     exporters: Sequence[Exporter] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from server_tracing import unpatched
@@ -23,7 +23,8 @@ from server_tracing.store import StoreError
 
 from .claims import Claims, close_journal
 from .lane import Outlet
-from .signals import Bell
+from .siblings import Siblings
+from .signals import Bell, Doorbell
 from .source import Source, book
 from .spool import Spool
 
@@ -71,8 +72,10 @@ class Reader:
         *,
         chores: Sequence[Callable[[float], None]] = (),
         farewell: Callable[[float], None] = lambda now: None,
+        first: Sequence[Callable[[], None]] = (),
+        siblings: Siblings | None = None,
         last_words: Callable[[float], None] = lambda now: None,
-        close: Callable[[], None] = lambda: None,
+        last: Sequence[Callable[[], None]] = (),
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -84,10 +87,12 @@ class Reader:
         self._chores = chores
         self._farewell = farewell  # what is still to be said when everything has been read
         self._last_words = last_words  # ... and when everything has been sent
-        self._close = close
+        self._last = last
         self._clock = clock
         self._draw = draw
-        self._bell = Bell()
+        self._first = first  # before the thread is born, and any request
+        self._siblings = siblings
+        self._bell = Doorbell()
         self._over = Bell()
         self._pid = 0
         self._stopping = False
@@ -100,6 +105,9 @@ class Reader:
     def start(self, start_thread: Callable[[Callable[[], None]], object] = unpatched.start_thread) -> None:
         """Begin, in the process that serves."""
         self._pid = os.getpid()
+        self._bell.put_up()
+        for step in self._first:
+            self._guarded(step)
         start_thread(self._run)
 
     def ring(self) -> None:
@@ -119,7 +127,7 @@ class Reader:
         try:
             while not self._stopping:
                 self._guarded(self.wake)
-                self._bell.wait(self._pause())
+                self._bell.wait(self._pause(), self._others())
             self._guarded(self._finish)
         finally:
             self._over.ring()
@@ -129,6 +137,9 @@ class Reader:
             return 0.0
         quiet = self.home.idle and not self.home.joiner.in_flight and not self.claims.adopted
         return self._draw(*(QUIET_EVERY if quiet else WAKE_EVERY))
+
+    def _others(self) -> Iterable[int]:
+        return self._siblings.files if self._siblings is not None else ()
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -145,12 +156,19 @@ class Reader:
         now = self._clock()
         self.home.journal.beat(time.monotonic_ns())
         self._read(now)
+        self._mind_siblings(now)
         self.claims.look(now)
         self.claims.work(now)
         for chore in self._chores:
             chore(now)
         self._turn_over()
         self.claims.finish()
+
+    def _mind_siblings(self, now: float) -> None:
+        if self._siblings is not None:
+            if self._siblings.note():
+                self.claims.hasten()
+            self._siblings.look(now)
 
     def _read(self, now: float) -> None:
         settled = self.home.position
@@ -240,7 +258,10 @@ class Reader:
         self._leave()
         for sink in self._sinks:
             sink.close()
-        self._close()
+        if self._siblings is not None:
+            self._siblings.close()
+        for step in self._last:
+            step()
 
     def _hand_out_the_rest(self) -> None:
         self._read_the_rest()

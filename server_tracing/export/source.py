@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from server_tracing.journal import Journal
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.journal.ring import MINIMAL_ROOM
-from server_tracing.record import Counts, End, Mark, Outcome, Record, Request, Vitals
+from server_tracing.record import Counts, End, Mark, Outcome, Record, Request, Stack, Vitals
 from server_tracing.sampling import Sampler
 
+from .deaths import Death
+from .dump import frames_for
 from .join import Joiner
 from .lane import Lane, Outlet
 from .pace import Pace
@@ -163,7 +165,7 @@ class Source:
 
     # ------------------------------------------------------------ the end of a dead worker's journal
 
-    def report_killed(self, reason: str, now: float) -> None:
+    def report_killed(self, death: Death, now: float) -> None:
         """Everything is read and the worker is gone: what is open now was killed with it.
 
         Their ends stand nowhere; they are given the positions behind the last frame, in the order of their
@@ -177,7 +179,11 @@ class Source:
             if trail.begin.number in self.joiner.doubtful:
                 continue
             trail.position = self.position + offset
-            trail.end = End(trail.begin.number, self._last_sign(trail), Outcome.KILLED, reason=reason)
+            stop = max(self._last_sign(trail), death.stamp)
+            trail.end = End(trail.begin.number, stop, Outcome.KILLED, reason=death.reason)
+            frames = frames_for(death.words, trail.thread)
+            if frames:
+                trail.stack = Stack(trail.begin.number, stop, frames)
             self._finish(trail, now)
         self._end = self.position + len(trails)
         self._tell_last_counts(now)

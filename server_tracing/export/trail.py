@@ -45,6 +45,11 @@ class Trail(Struct, gc=False):
                 return msgspec.convert(note.value, Told)
         return None
 
+    @property
+    def thread(self) -> int:
+        """Whose stack is the request's alone; 0 where it shares one."""
+        return self.begin.thread if self.kind == Kind.BEGIN_TEXT else 0
+
     def frames(self) -> list[tuple[int, bytes]]:
         """The trail so far, as frames to be written once more."""
         carried = Carried(self.kind, _encode(self.begin), self.first_byte, self.status)

@@ -19,6 +19,7 @@ from server_tracing.journal import Journal, JournalError, initialise, open_map, 
 from server_tracing.journal import leftovers as leftovers
 from server_tracing.journal import locks as locks
 from server_tracing.journal import maps as maps
+from server_tracing.journal import words as words
 from server_tracing.journal.folders import SHM, Folders
 from server_tracing.journal.leftovers import JOURNAL, LOCK, NEW, UNREADABLE, beside, unlink
 from server_tracing.record import Origin
@@ -115,7 +116,7 @@ class Journals:
     def _abandon(self, journal: Journal) -> None:
         """Take away what is left of its files: another worker might take them for a dead one's."""
         assert journal.path is not None
-        unlink(journal.path, beside(journal.path, LOCK))
+        unlink(beside(journal.path, words.WORDS), journal.path, beside(journal.path, LOCK))
         self._unlock(journal)
         journal.path = None
 
@@ -148,6 +149,10 @@ class Journals:
         self._locks[name], self._inodes[name] = lock, inode
         return journal
 
+    def make_words(self, journal: Journal) -> int | None:
+        """Where this process is to say its last words: beside its journal, if that stands in a file."""
+        return words.make(beside(journal.path, words.WORDS)) if journal.path is not None else None
+
     # ------------------------------------------------------------ other workers'
 
     def orphans(self, *, any_destination: bool = False) -> Iterator[Journal]:
@@ -177,7 +182,7 @@ class Journals:
             self._note(f"a dead worker's journal is lost and set aside: {error}")
             with contextlib.suppress(OSError):
                 os.rename(path, beside(path, UNREADABLE))
-                os.unlink(beside(path, LOCK))
+                unlink(beside(path, words.WORDS), beside(path, LOCK))
             return None
         if any_destination or self._is_ours(journal.origin):
             journal.cut = cut
@@ -197,7 +202,7 @@ class Journals:
         """Everything in `journal` is settled: take its files away."""
         journal.close()
         if journal.path is not None:
-            unlink(journal.path, beside(journal.path, LOCK))
+            unlink(beside(journal.path, words.WORDS), journal.path, beside(journal.path, LOCK))
         self._unlock(journal)
 
     def release(self, journal: Journal) -> None:
@@ -209,6 +214,23 @@ class Journals:
         lock = self._locks.pop(journal.origin.id, None)
         if lock is not None:
             locks.let_go(lock)
+
+    def words(self, journal: Journal) -> str:
+        """What the worker of this journal had to say when it died, or was held."""
+        return words.read(beside(journal.path, words.WORDS)) if journal.path is not None else ""
+
+    def names(self) -> list[str]:
+        """Other workers' journals that are there now."""
+        return self._files(JOURNAL)
+
+    def origin_of(self, name: str) -> Origin | None:
+        """Whose this one is."""
+        try:
+            journal = open_map(maps.look_at(name), name, read_only=True)
+        except (OSError, JournalError, ValueError):
+            return None
+        journal.close()
+        return journal.origin
 
     def look(self) -> Iterator[Seen]:
         """All journals of this state directory, live and dead, without touching them."""

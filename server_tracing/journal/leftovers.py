@@ -14,6 +14,7 @@ from server_tracing.journal import JournalError, open_map
 from server_tracing.journal import locks as locks
 from server_tracing.journal import maps as maps
 from server_tracing.journal.folders import Folders
+from server_tracing.journal.words import WORDS
 
 JOURNAL, LOCK, NEW, UNREADABLE = ".journal", ".lock", ".new", ".unreadable"
 KEPT = 48 * 3600  # seconds
@@ -57,7 +58,7 @@ def _sweep_abandoned(path: str) -> None:
     lock = locks.claim(beside(path, LOCK), make=True)
     if lock is not None:
         if _is_abandoned(path):
-            unlink(path, beside(path, LOCK))
+            unlink(beside(path, WORDS), path, beside(path, LOCK))
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(path))
         locks.let_go(lock)

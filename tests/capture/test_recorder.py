@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from itertools import count
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_request_leaves_a_begin_and_an_end() -> None:
     (first, begin), (second, end) = frames(to)
     assert (first, second) == (Kind.BEGIN_TEXT, Kind.END)
     assert decoded(begin, Begin[str]) == Begin(
-        1, 1000, "GET", "/a?b=c", "1.1", "http", "1.2.3.4", 5, [("HOST", "shop")]
+        1, 1000, "GET", "/a?b=c", "1.1", "http", "1.2.3.4", 5, [("HOST", "shop")], threading.get_ident()
     )
     assert decoded(end, End) == End(1, 1001, 0, 200, 1001, 512, 7)
     assert to.open == {}

@@ -13,6 +13,7 @@ from server_tracing.config import Config
 from server_tracing.export.batch import requests_in
 from server_tracing.export.chores import Carrier, Heads
 from server_tracing.export.claims import Claims
+from server_tracing.export.deaths import Deaths
 from server_tracing.export.delivery import BackOff
 from server_tracing.export.exporter import Exporter, traits
 from server_tracing.export.inline import Inline
@@ -125,7 +126,7 @@ class Worker:
         config: Config | None = None,
         folder: Path | None = None,
         clock: Clock | None = None,
-        reasons: Callable[[int], str | None] | None = None,
+        reasons: Callable[[int], tuple[str, int] | None] | None = None,
         size: int = 1 << 20,
     ) -> None:
         self.clock = clock or Clock()
@@ -148,7 +149,9 @@ class Worker:
             return source
 
         self.source = open_source(self.journal)
-        self.claims = Claims(self.journals, open_source, self.folded.__setitem__, reasons, draw=lambda: 0.0)
+        self.claims = Claims(
+            self.journals, open_source, self.folded.__setitem__, Deaths(reasons), draw=lambda: 0.0
+        )
         joiner = self.source.joiner
         chores = (
             Heads(self.journal, joiner, lambda: list(self.recorder.open.values()), pace),
@@ -216,6 +219,9 @@ class NoJournals(Journals):
 
     def __init__(self) -> None:
         pass
+
+    def words(self, journal: Journal) -> str:
+        return ""
 
     def orphans(self, *, any_destination: bool = False):
         return iter(())

@@ -237,7 +237,7 @@ def test_what_a_killed_process_saw_is_there_at_the_next_start(loaded, tmp_path):
         worker.stdin.write(b"\n")
         worker.stdin.close()
     assert worker.returncode == -signal.SIGKILL
-    summary = export.recover(loaded, reasons=lambda pid: "signal 9" if pid == worker.pid else None)
+    summary = export.recover(loaded, reasons=lambda pid: ("signal 9", 1 << 62) if pid == worker.pid else None)
     assert (summary.journals, summary.killed) == (1, 1)
     kept = store(loaded)
     found = list(kept.query())

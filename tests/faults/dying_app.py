@@ -32,7 +32,7 @@ def crash(_: str) -> None:
 
 
 def leave(code: str) -> None:
-    os._exit(int(code or 3))
+    os._exit(int(code or 7))
 
 
 def take_signal(name: str) -> None:

@@ -74,11 +74,37 @@ def asking(server: Server, *paths: str) -> Iterator[list[socket.socket]]:
 
 def told_by_command(server: Server, *arguments: str) -> list[dict[str, Any]]:
     """What `server-tracing requests --json` prints with these arguments."""
-    command = [PYTHON, "-m", "server_tracing.cli", "requests", "--json", "--limit", "0", *arguments]
-    env = environment({"SERVER_TRACING_DIR": str(server.state_dir)})
-    printed = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, cwd=server.root)
+    printed = command(server, "requests", "--json", "--limit", "0", *arguments)
     assert printed.returncode in (0, 1), printed.stderr
     return [json.loads(line) for line in printed.stdout.splitlines()]
+
+
+def command(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`server-tracing` over the state of this server."""
+    return subprocess.run(
+        [PYTHON, "-m", "server_tracing.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment({"SERVER_TRACING_DIR": str(server.state_dir)}),
+        timeout=60,
+        cwd=server.root,
+    )
+
+
+def begun(server: Server, count: int) -> list[dict[str, Any]]:
+    """What is running, once it is so many requests."""
+
+    def enough() -> list[dict[str, Any]]:
+        running = told_by_command(server, "--outcome", "running")
+        return running if len(running) >= count else []
+
+    return wait_until(enough, 20.0)
+
+
+def functions(record: dict[str, Any]) -> list[str]:
+    """The functions of a record's stack, the innermost last."""
+    lines = record.get("stack", "").splitlines()
+    return [line.rpartition(" in ")[2] for line in lines if line.startswith("  File ")]
 
 
 def killed(server: Server, count: int = 1, within: float = 5.0) -> list[dict[str, Any]]:

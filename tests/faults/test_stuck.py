@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fault_kit import ALL, GUNICORN_WSGI, LOOPS, asking, doomed, kill, killed, told_by_command
+from fault_kit import ALL, GUNICORN_WSGI, LOOPS, asking, doomed, functions, kill, killed, told_by_command
 from harness import Server, wait_until
 
 STUCK = {"SERVER_TRACING_CAPTURE_STUCK_AFTER": "300ms"}
@@ -19,11 +19,6 @@ def stuck(server: Server, count: int) -> list[dict[str, Any]]:
         return running if sum("stack" in one for one in running) >= count else []
 
     return wait_until(found, 20.0)
-
-
-def functions(record: dict[str, Any]) -> list[str]:
-    """The functions of a record's stack, the innermost last."""
-    return [line.rpartition(" in ")[2] for line in record["stack"].splitlines() if line.startswith("  File ")]
 
 
 @pytest.mark.parametrize("kind", ALL)

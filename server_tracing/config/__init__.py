@@ -120,6 +120,9 @@ def _load(environ: Mapping[str, str], base: str, arguments: Mapping[str, object]
     warnings += filter(None, (state_dir.note, accepted.headers_never_sent(values.get("capture.headers", ()))))
     sources = {key: given.source for key, given in layer.items()}
     config = _build(values)
+    if config.by_xray and "sampling.rate" in layer:
+        source = layer["sampling.rate"].source
+        warnings.append(f"sampling.rate ({source}) decides nothing: X-Ray's rules do; see xray.sampling.")
     if "azure" in config.exporters and (sentence := contradiction(config.azure)):
         raise ConfigError(" ".join([*warnings, sentence]))  # they may say why nothing is set
     return Loaded(config, DEFAULTS | sources, warnings)

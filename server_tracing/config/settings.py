@@ -112,6 +112,11 @@ class Config(Struct, frozen=True, kw_only=True):
     xray: XRay = XRay()
     azure: azure.Azure = azure.Azure()
 
+    @property
+    def by_xray(self) -> bool:
+        """Whether the rules of X-Ray decide what is sampled."""
+        return self.xray.sampling == "xray" and "xray" in self.exporters
+
 
 HEADERS = ("xray", "w3c", "b3", "google")
 TEN_YEARS = 3650 * 86400.0

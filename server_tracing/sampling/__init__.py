@@ -50,13 +50,8 @@ def sampler_for(config: Config, clock: Callable[[], float] = time.monotonic) -> 
     except sampling_rules.RulesError as error:
         log.warning("%s; until they can be read, requests are sampled as without them.", error)
         rules = None
-    central = Central(rules or sampling_rules.built_in(), clock) if by_xray(config) else None
+    central = Central(rules or sampling_rules.built_in(), clock) if config.by_xray else None
     return Sampler(settings, clock, central or rules)
-
-
-def by_xray(config: Config) -> bool:
-    """Whether the rules of X-Ray decide."""
-    return config.xray.sampling == "xray" and "xray" in config.exporters
 
 
 class Settings(Protocol):

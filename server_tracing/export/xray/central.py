@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from server_tracing.config import Config
 from server_tracing.daemon_address import parse
 from server_tracing.sampling.central import Central, Report
+from server_tracing.units import printable
 
 from .control_plane import Caller, ControlPlane, ControlPlaneError, Unprocessed, in_calls
 from .daemon_call import DaemonCaller
@@ -138,7 +139,7 @@ class Consultation:
         """Once, until there is something else to be said of the same."""
         if self._said.get(what) != sentence:
             self._said[what] = sentence
-            log.log(level, "%s", sentence)
+            log.log(level, "%s", printable(sentence))
 
     def __repr__(self) -> str:
         return f"<Consultation of {self._plane.place} · {self._rules!r}>"

@@ -30,7 +30,7 @@ DATABASES = {
 }
 QUERY = ".query"  # OpenCensus' spans: `postgresql.query`, with the statement under the same name
 # What is said elsewhere in the item, and need not be a property as well.
-TOLD = ("http.", "url.", "db.statement", "db.query.text", "component")
+TOLD = ("http.", "url.", "db.statement", "db.query.text")
 TOLD_BLOCKS = ("http", "sql", "namespace")
 
 

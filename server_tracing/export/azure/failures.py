@@ -45,7 +45,7 @@ def _details(number: int, error: ExceptionInfo) -> ExceptionDetails:
         cut(error.type or "Exception", NAME),
         cut(error.message or error.type or "Exception", MESSAGE),
         hasFullStack=bool(frames) and len(frames) == len(error.frames),
-        outerId=number - 1 if number > 1 else None,
+        outerId=number - 1,
         stack="" if frames else cut(error.stack, MESSAGE),
         parsedStack=frames,
     )

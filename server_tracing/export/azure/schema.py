@@ -116,13 +116,13 @@ class StackFrame(Struct, gc=False):
 
 
 class ExceptionDetails(Struct, gc=False, omit_defaults=True):
-    """One exception of a chain; `outerId` is the one that was raised from it."""
+    """One exception of a chain; `outerId` is the one that was raised from it, 0 where that is none."""
 
     id: int
     typeName: str  # noqa: N815
     message: str
     hasFullStack: bool  # noqa: N815
-    outerId: int | None = None  # noqa: N815
+    outerId: int  # noqa: N815
     stack: str = ""
     parsedStack: list[StackFrame] = []  # noqa: N815
 

@@ -20,6 +20,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 
 from server_tracing.units import printable
 
+BODILESS = (204, 304)  # not read; a server that sends one all the same would have it read as the next answer
 MAX_REPLY = 4 << 20  # bytes of an answer that are read; one error takes about 200
 Proxies = Mapping[str, str] | None  # None: those of the environment
 
@@ -132,7 +133,7 @@ class Wire:
                 raise TimeoutError
         whole = response.isclosed() or response.length == 0
         response.close()  # which leaves the connection open
-        if response.will_close or not whole:
+        if response.will_close or not whole or response.status in BODILESS:
             self.close()
         return Reply(response.status, headers, b"".join(parts))
 

@@ -15,7 +15,7 @@ from typing import Any
 GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?Z")
 TIME_SPAN = re.compile(r"(?:(\d{1,3})\.)?([01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,7})?")
-SDK_VERSION = re.compile(r"(?:[a-z]_)?[a-z][a-z0-9-]*:\d+\.\d+\.\d+\S*")
+SDK_VERSION = re.compile(r"(?:[a-z]_)?[a-z][a-z0-9-]*:\d+\.\d+\.\d+\S*")  # asked for, not enforced
 PAST, FUTURE = timedelta(hours=48), timedelta(hours=2)
 LARGEST = 64 << 10  # bytes of an item
 
@@ -248,9 +248,6 @@ def tags(given: dict[str, Any]) -> Iterator[str]:
             yield f"{name!r} is not known"
         elif wrong := text(limit, required=True)(value):
             yield f"{name!r} {wrong}"
-    sdk = given.get("ai.internal.sdkVersion")
-    if not SDK_VERSION.fullmatch(str(sdk)):
-        yield f"'ai.internal.sdkVersion' is {sdk!r}"
 
 
 def failures(value: Any, fields: dict[str, Check]) -> Iterator[str]:

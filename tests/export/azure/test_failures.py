@@ -20,7 +20,7 @@ def test_a_chain_is_told_from_the_outermost_in():
     """Each names the one that was raised from it, as a number."""
     told = exception_data(chain(3), {}).exceptions
     assert [(one.id, one.outerId, one.typeName) for one in told] == [
-        (1, None, "E1"),
+        (1, 0, "E1"),
         (2, 1, "E2"),
         (3, 2, "E3"),
     ]

@@ -11,6 +11,7 @@ from believable import exception, failed, killed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingestion import Ingestion
+from published import SDK_VERSION
 
 from server_tracing.export.azure import payload
 from server_tracing.export.azure.names import MALFORMED, MOST, MOST_WITHOUT_ROUTE, OTHER, Names
@@ -60,6 +61,7 @@ def test_a_request_tells_who_was_asked_for_what_by_whom_and_how_it_went(sent):
     assert item["name"] == "Microsoft.ApplicationInsights.Request"
     assert item["time"] == one.start.isoformat().replace("+00:00", "Z")
     assert "sampleRate" not in item
+    assert SDK_VERSION.fullmatch(tags["ai.internal.sdkVersion"])
     assert tags == {
         "ai.cloud.role": "shop.example.com",
         "ai.cloud.roleInstance": tags["ai.cloud.roleInstance"],
@@ -330,8 +332,8 @@ def test_an_exception_is_found_under_its_request(sent):
     assert item["time"] == (one.start + timedelta(milliseconds=20)).isoformat().replace("+00:00", "Z")
     data = item["data"]["baseData"]
     outer, inner = data["exceptions"]
-    assert (outer["id"], outer.get("outerId"), outer["typeName"], outer["message"]) == (
-        1, None, "OutOfStock", "no teapots left",
+    assert (outer["id"], outer["outerId"], outer["typeName"], outer["message"]) == (
+        1, 0, "OutOfStock", "no teapots left",
     )  # fmt: skip
     assert (inner["id"], inner["outerId"], inner["typeName"]) == (2, 1, "KeyError")
     assert outer["parsedStack"][0] == {

@@ -199,7 +199,7 @@ class Exchange(Struct):
         elif self.left():
             self.broken_off()
         elif self.slot.status:
-            self.end(Outcome.ERROR, reason=HALF_RESPONSE)
+            self.cut_short(reason=HALF_RESPONSE)
         else:
             self.unanswered(500, reason=NO_RESPONSE)
 
@@ -215,7 +215,7 @@ class Exchange(Struct):
         elif not slot.stop and self.left():
             self.broken_off(fault=fault)
         elif slot.status:
-            self.end(Outcome.ERROR, reason=CANCELLED if cancelled else "", fault=fault)
+            self.cut_short(reason=CANCELLED if cancelled else "", fault=fault)
         elif cancelled:
             self.unanswered(self.server.cancelled_status, reason=CANCELLED, fault=fault)
         else:
@@ -223,9 +223,13 @@ class Exchange(Struct):
 
     def check_begun(self) -> None:
         """A head that the server turned down never went out, nor did anything after it."""
+        if self.slot.status and not self.server.is_begun(self.connection) and not self.left():
+            self.take_back()
+
+    def take_back(self) -> None:
+        """Nothing of what the application said has gone out."""
         slot = self.slot
-        if slot.status and not self.server.is_begun(self.connection) and not self.left():
-            slot.status = slot.sent = slot.stop = slot.first_byte = 0
+        slot.status = slot.sent = slot.stop = slot.first_byte = 0
 
     def left(self) -> bool:
         """Whether nobody is there any more for what is still to come."""
@@ -235,7 +239,10 @@ class Exchange(Struct):
         """The last byte is out, or never will be; if that is news, the duration ends then (0: now)."""
         if late:
             self.slot.stop = at and max(at, self.slot.stop)
-        self.end(Outcome.DISCONNECTED if lost else Outcome.OK)
+        if lost:
+            self.broken_off()
+        else:
+            self.end(Outcome.OK)
 
     def broken_off(self, **details: Any) -> None:
         """The connection was closed in the middle, by the client or by the server."""
@@ -243,8 +250,16 @@ class Exchange(Struct):
         if refusal is None:
             self.end(Outcome.DISCONNECTED, **details)
         else:
+            if not self.server.is_begun(self.connection):
+                self.take_back()
             self.slot.status = self.slot.status or refusal[0]
             self.end(Outcome.REJECTED, reason=refusal[1], **details)
+
+    def cut_short(self, **details: Any) -> None:
+        """A head was sent, or would have been with the first byte of a body, and that is all."""
+        if not self.slot.stop and self.server.holds_head(self.connection):
+            self.slot.status = self.slot.first_byte = 0
+        self.end(Outcome.ERROR, **details)
 
     def unanswered(self, status: int, **details: Any) -> None:
         """No head was sent: the server answers in its own words."""

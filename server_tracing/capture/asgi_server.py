@@ -76,6 +76,10 @@ class Server:
     def announce(self, connection: Any, headers: TextHeaders) -> None:
         """Put these headers into the response that the server gives in the application's place, if it can."""
 
+    def holds_head(self, connection: Any) -> bool:
+        """Whether it keeps that head until there is a body, and throws it away if none comes."""
+        return False
+
     def forget(self, connection: Any) -> None:
         """The record is written: this connection is no longer of interest."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
 
 INTERNAL_ERROR = 1011  # RFC 6455; how gunicorn closes a WebSocket whose application just returned
+HTTP, WEBSOCKET = ("http", "https"), ("ws", "wss")
 HANDSHAKE, APPLICATION, PIPELINE = "_handle_websocket", "_handle_http_request", "_handle_connection"
 
 
@@ -79,6 +80,9 @@ class GunicornServer(Server):
         if isinstance(connection, Http1Connection):
             connection.announce(headers)
 
+    def holds_head(self, connection: Any) -> bool:
+        return isinstance(connection, Http1Connection) and connection.holds_head
+
     def refusal(self, connection: Any) -> tuple[int, str] | None:
         """The 400 for a body that turned out malformed while the application was at it."""
         return getattr(connection, "refusal", None)
@@ -116,6 +120,11 @@ class Http1Connection:
     def begun(self) -> bool:
         """Whether gunicorn took the head it was given."""
         return self._begun is None or self._begun.cell_contents is not False
+
+    @property
+    def holds_head(self) -> bool:
+        """Whether gunicorn took the head and has not written it."""
+        return bool(getattr(self._protocol, "_response_buffer", None))
 
     @property
     def disconnected(self) -> bool:
@@ -175,14 +184,16 @@ def note_error_page(recorder: Recorder, protocol: Any, status: int, caller: Fram
     if caller.f_code.co_name == APPLICATION:
         return  # the application's record says so
     exc = sys.exc_info()[1]
+    schemes = HTTP
     if caller.f_code.co_name == HANDSHAKE:
+        schemes = WEBSOCKET
         request, reason = caller.f_locals.get("request"), "invalid handshake"
     elif is_at_application(protocol, caller):
         protocol.server_tracing_refusal = status, words(exc) if exc else ""
         return
     else:
         request, reason = protocol._current_request, words(exc) if exc else "invalid preface"
-    recorder.rejected(*refusal(protocol, request), status, reason)
+    recorder.rejected(*refusal(protocol, request, schemes), status, reason)
 
 
 def is_at_application(protocol: Any, caller: FrameType) -> bool:
@@ -203,7 +214,7 @@ def callers(frame: FrameType | None) -> Iterator[FrameType]:
             frame = frame.f_back
 
 
-def refusal(protocol: Any, request: Any) -> Known:
+def refusal(protocol: Any, request: Any, schemes: tuple[str, str]) -> Known:
     """What can be known of a request that was refused, complete or not."""
     parser = protocol._callback_parser
     if request is not None:
@@ -216,8 +227,8 @@ def refusal(protocol: Any, request: Any) -> Known:
         version, headers = (), []
     peer = protocol.transport.get_extra_info("peername")
     host, port = (peer[0], peer[1]) if isinstance(peer, tuple) and peer else ("", 0)
-    scheme = request.scheme if request is not None else "https" if protocol.cfg.is_ssl else "http"
-    return method, target or "", ".".join(map(str, version)), scheme, host, port, headers
+    secure = bool(protocol.cfg.is_ssl) if request is None else request.scheme == "https"
+    return method, target or "", ".".join(map(str, version)), schemes[secure], host, port, headers
 
 
 def text(value: Any) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
 
 NOT_BEGUN = object()
+PAGE_BYTES = 0  # as in the access log, which counts no error page
 
 
 class ErrorPages:
@@ -88,14 +89,15 @@ def conclude(recorder: Recorder, req: Any, addr: Any, exc: BaseException, status
     slot: Any = getattr(req, "server_tracing", NOT_BEGUN)
     if slot is NOT_BEGUN:
         if not (is_served(exc) or said_nothing(exc)):
-            recorder.rejected(*refusal(req, addr, exc, scheme), status, ending(exc).reason or words(exc))
+            reason = ending(exc).reason or words(exc)
+            recorder.rejected(*refusal(req, addr, exc, scheme), status, reason, PAGE_BYTES)
     elif slot is not None:
         outcome, reason, raised = ending(exc)
         recorder.end(
             slot,
             outcome,
             slot.status or status,
-            0,  # as in the access log, which counts no error page
+            PAGE_BYTES,
             body_length(req.headers),
             reason=reason,
             fault=raised and fault_from(raised),

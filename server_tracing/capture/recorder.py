@@ -218,6 +218,7 @@ class Recorder:
         headers: TextHeaders,
         status: int,
         reason: str,
+        response_bytes: int = -1,
     ) -> None:
         """The server refused a request before any application saw it. It may do so while it serves another
         one, whose context is to stay its own."""
@@ -226,7 +227,7 @@ class Recorder:
             slot = self.begin_text(method, target, version, scheme, client, port, headers)
             if slot is not None:
                 slot.first_byte = self.clock()
-            self.end(slot, Outcome.REJECTED, status, reason=reason)
+            self.end(slot, Outcome.REJECTED, status, response_bytes, reason=reason)
 
         copy_context().run(refuse)
 

@@ -11,10 +11,11 @@ from typing import Any
 Function = Callable[..., Any]
 Around = Callable[[Function], Function]
 
+ZTTP = ("uvicorn.protocols.http.zttp_impl", "ZttpProtocol")
 HTTP_PROTOCOLS = (
     ("uvicorn.protocols.http.h11_impl", "H11Protocol"),
     ("uvicorn.protocols.http.httptools_impl", "HttpToolsProtocol"),
-    ("uvicorn.protocols.http.zttp_impl", "ZttpProtocol"),
+    ZTTP,
     ("uvicorn.protocols.http.zttp_h2_impl", "ZttpH2Protocol"),
 )
 WEBSOCKETS = ("uvicorn.protocols.websockets.websockets_impl", "WebSocketProtocol")

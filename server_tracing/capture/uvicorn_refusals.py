@@ -3,6 +3,7 @@
 - Malformed ones: `send_400_response` of every implementation. What is known of the request is what the
   parser had found, or else the bytes it was given. In the middle of a body an application is already at the
   request, and its record says what happened.
+- Those that make a parser fail: nobody answers them, asyncio closes the connection.
 - Too many: `service_unavailable`, which `--limit-concurrency` puts in the application's place.
 - WebSocket handshakes that the protocol's library turns down (uvicorn_handshakes.py).
 """
@@ -15,8 +16,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server_tracing.capture.asgi_http import begin_of
-from server_tracing.capture.uvicorn_patch import Around, Function, loaded_protocols, surround
-from server_tracing.capture.uvicorn_server import REFUSAL
+from server_tracing.capture.uvicorn_patch import ZTTP, Around, Function, loaded, loaded_protocols, surround
+from server_tracing.capture.uvicorn_server import UVICORN
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 RecorderInUse = Callable[[], "Recorder | None"]
 
-BAD_REQUEST, UNAVAILABLE = 400, 503
+NO_STATUS, BAD_REQUEST, UNAVAILABLE = 0, 400, 503
 UNAVAILABLE_BYTES = len(b"Service Unavailable")
 TOO_MANY, SHUTTING_DOWN = "limit_concurrency", "shutting down"
 MAX_REASON = 200
@@ -46,6 +47,7 @@ def watch_refusals(recorder_in_use: RecorderInUse) -> None:
     for module, protocol in loaded_protocols():
         surround(protocol, "send_400_response", noting_malformed(recorder_in_use))
         surround(module, "service_unavailable", noting_unavailable(recorder_in_use))
+    surround(loaded(ZTTP), "data_received", noting_failure(recorder_in_use))
 
 
 # ---------------------------------------------------------------- malformed
@@ -61,10 +63,28 @@ def noting_malformed(recorder_in_use: RecorderInUse) -> Around:
             result = original(protocol, msg)
             recorder = recorder_in_use()
             if recorder is not None and not taken:
-                reject(recorder, protocol, known(protocol, sys._getframe(1)), BAD_REQUEST, reason)
+                reject(recorder, protocol, known(protocol, sys._getframe(1)), BAD_REQUEST, reason, len(msg))
             return result
 
         return send_400_response
+
+    return around
+
+
+def noting_failure(recorder_in_use: RecorderInUse) -> Around:
+    """`data_received`, recorded where it raises: zttp's does for a target that is not ASCII."""
+
+    def around(original: Function) -> Function:
+        def data_received(protocol: Any, data: bytes) -> Any:
+            try:
+                return original(protocol, data)
+            except Exception as error:
+                recorder = recorder_in_use()
+                if recorder is not None:
+                    reject(recorder, protocol, read(bytes(data)), NO_STATUS, type(error).__name__)
+                raise
+
+        return data_received
 
     return around
 
@@ -74,7 +94,7 @@ def break_off(protocol: Any, reason: str) -> bool:
     cycle = getattr(protocol, "cycle", None)
     if cycle is None or not cycle.more_body or cycle.scope is not protocol.scope:
         return False
-    setattr(cycle, REFUSAL, (BAD_REQUEST, reason))
+    UVICORN.break_off(cycle, BAD_REQUEST, reason)
     return True
 
 
@@ -123,11 +143,14 @@ def text(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     return tuple((name.decode("latin-1").upper(), value.decode("latin-1")) for name, value in headers)
 
 
-def reject(recorder: Recorder, protocol: Any, known: Known, status: int, reason: str) -> None:
+def reject(
+    recorder: Recorder, protocol: Any, known: Known, status: int, reason: str, response_bytes: int = -1
+) -> None:
     """Write it down."""
     host, port = protocol.client or ("", 0)
+    scheme = protocol.scheme or ""
     method, target, version, headers = known
-    recorder.rejected(method, target, version, protocol.scheme or "", host, port, headers, status, reason)
+    recorder.rejected(method, target, version, scheme, host, port, headers, status, reason, response_bytes)
 
 
 # ---------------------------------------------------------------- too many

@@ -17,10 +17,13 @@ from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.uvicorn_patch import loaded_protocols, surround, then
 
 NO_CODE, ABNORMAL = 1005, 1006
-REFUSAL = "server_tracing_refusal"  # set on a cycle that the server broke off, see uvicorn_refusals.py
+# What is noted on a cycle:
+HELD = "server_tracing_held"  # bytes in a buffer: how to end the record, None if that is to come, or LOST
+REFUSAL = "server_tracing_refusal"  # the status and reason with which the server broke it off
+REPLACED = "server_tracing_replaced"  # whether that went out before a head of the application's
+LOST = object()  # in the place of a way to end the record: what was held will never arrive
 
 IPPROTO_TCP, TCP_INFO, TCP_CLOSE = 6, 11, 7  # linux/tcp.h, include/net/tcp_states.h
-LOST = object()  # in the place of a way to end the record: the connection broke before there was one
 
 
 class UvicornServer(Server):
@@ -31,9 +34,7 @@ class UvicornServer(Server):
     dropped_code = ABNORMAL  # the transport is closed without a close frame
 
     def __init__(self) -> None:
-        # Cycles with bytes in a buffer: how to end the record (None: their application still runs), or LOST.
-        self._buffered: dict[Any, Any] = {}
-        self._paused: dict[Any, list[Any]] = {}  # protocol -> its cycles among those
+        self._paused: dict[Any, list[Any]] = {}  # protocol -> its cycles with bytes in a buffer
         self._closing: dict[Any, Sent] = {}  # cycle that its connection closes after -> how to end its record
         self._gone: WeakSet[Any] = WeakSet()  # closed transports: applications may go on in the background
 
@@ -47,22 +48,33 @@ class UvicornServer(Server):
         transport = getattr(connection, "transport", None)
         return transport is not None and bool(transport.is_closing())
 
+    # ------------------------------------------------------------ requests the server broke off
+
+    def break_off(self, cycle: Any, status: int, reason: str) -> None:
+        """The server answers, and closes: nothing of the application's arrives from now on."""
+        setattr(cycle, REFUSAL, (status, reason))
+        setattr(cycle, REPLACED, not cycle.response_started)
+        setattr(cycle, HELD, LOST)
+
     def refusal(self, connection: Any) -> tuple[int, str] | None:
         found: tuple[int, str] | None = getattr(connection, REFUSAL, None)
         return found
+
+    def is_begun(self, connection: Any) -> bool:
+        return not getattr(connection, REPLACED, False)
 
     # ------------------------------------------------------------ responses on their way
 
     def is_sent(self, connection: Any) -> bool:
         """A transport that is closing was told to by uvicorn, or by an error of the last write."""
         transport = connection.transport
-        return connection not in self._buffered and (not transport.is_closing() or has_left(transport))
+        return not hasattr(connection, HELD) and (not transport.is_closing() or has_left(transport))
 
     def when_sent(self, connection: Any, end: Sent) -> None:
-        if self._buffered.get(connection) is LOST:
+        if getattr(connection, HELD, None) is LOST:
             end(True, True)
-        elif connection in self._buffered:
-            self._buffered[connection] = end
+        elif hasattr(connection, HELD):
+            setattr(connection, HELD, end)
         elif hasattr(connection, "stream") or connection.transport in self._gone:
             end(False, False)  # HTTP/2 closes no connection for one response; or it closed after all was sent
         else:
@@ -74,19 +86,19 @@ class UvicornServer(Server):
             connection.default_headers = [*connection.default_headers, *in_bytes(headers)]
 
     def forget(self, connection: Any) -> None:
-        self._buffered.pop(connection, None)
+        if hasattr(connection, HELD):
+            delattr(connection, HELD)
 
     def paused(self, protocol: Any) -> None:
         """The transport takes no more for now."""
         for cycle in cycles(protocol):
-            self._buffered[cycle] = None
+            setattr(cycle, HELD, getattr(cycle, HELD, None))
             self._paused.setdefault(protocol, []).append(cycle)
 
     def resumed(self, protocol: Any) -> None:
         """What was written has left, but for the last 16 KiB."""
         for cycle in self._paused.pop(protocol, ()):
-            end = self._buffered.pop(cycle, None)
-            if end is not None:
+            if getattr(cycle, HELD, None) is not LOST and (end := vars(cycle).pop(HELD, None)):
                 end(False, True)
 
     def closed(self, protocol: Any, error: BaseException | None) -> None:
@@ -98,11 +110,11 @@ class UvicornServer(Server):
             self._closing.pop(cycle)(error is not None, False)
 
     def _closed(self, cycle: Any, lost: bool) -> None:
-        end = self._buffered.pop(cycle, None)
-        if end is not None:
+        end = vars(cycle).pop(HELD, None)
+        if callable(end):
             end(lost, True)
-        elif lost:
-            self._buffered[cycle] = LOST
+        elif lost or end is LOST:
+            setattr(cycle, HELD, LOST)
 
     def close_code(self, connection: Any, told: int) -> int:
         return connection.close_code(told) if isinstance(connection, Socket) else told

@@ -71,8 +71,8 @@ class FakeRecorder:
             self.ended.append(Ended(begun, Outcome(outcome), status, sent, received, details, slot))
 
     def rejected(self, *values: Any) -> None:
-        *known, headers, status, reason = values
-        self.end(self.begin_text(*known, headers), Outcome.REJECTED, status, reason=reason)
+        known, (headers, status, reason, *sent) = values[:6], values[6:]
+        self.end(self.begin_text(*known, headers), Outcome.REJECTED, status, *sent, reason=reason)
 
     def mark(self, what: str, detail: str = "", fault: object = None) -> None:
         self.marks.append(what)

@@ -120,7 +120,13 @@ async def split(scope: Message, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
+async def halfway(scope: Message, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise RuntimeError("before the first byte of a body")
+
+
 ALL = (
+    halfway,
     large,
     split,
     boom,

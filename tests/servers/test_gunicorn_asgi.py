@@ -47,6 +47,7 @@ def test_a_handshake_of_another_version_is_refused(server: Server) -> None:
     record = only(server)
     assert status_of(answer) == record["status"] == 426
     assert (record["outcome"], record["path"], record["reason"]) == ("rejected", "/chat", "invalid handshake")
+    assert record["scheme"] == "ws"
 
 
 def test_a_websocket_that_the_application_refuses(server: Server) -> None:
@@ -109,6 +110,19 @@ def test_a_websocket_without_a_handshake_has_the_status_its_client_got(server: S
     answer = server.talk(upgrade(path, 13))
     record = only(server)
     assert status_of(answer) == record["status"] == 403
+
+
+def test_a_head_that_gunicorn_still_holds_is_none(server: Server) -> None:
+    """The application raised between its head and its body: nothing went out."""
+    answer = server.talk(get("/halfway"))
+    record = only(server)
+    assert (answer, record["outcome"], record.get("status"), record.get("ttfb_ms")) == (
+        b"",
+        "error",
+        None,
+        None,
+    )
+    assert record["exception"]["type"] == "RuntimeError"
 
 
 def test_an_invalid_response_header_is_the_500_its_client_got(server: Server) -> None:

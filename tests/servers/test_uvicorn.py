@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import connect, read_all, records, wait_until
+from harness import connect, read_all, records, status_of, wait_until
 from uvicorn_app import BIG
 from uvicorn_support import Client, chunked, has_protocol_door, reset, serve, uvicorn
 
@@ -200,6 +200,7 @@ def test_requests_on_one_connection_are_recorded_one_by_one(client: Client) -> N
 MALFORMED = {
     "header": b"GET %s HTTP/1.1\r\nHost: shop.test\r\nno colon here\r\n\r\n",
     "coding": b"POST %s HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked, nonsense\r\n\r\n",
+    "other coding": b"POST %s HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: gzip, nonsense\r\n\r\n",
     "length": b"POST %s HTTP/1.1\r\nHost: shop.test\r\nContent-Length: many\r\n\r\n",
     "version": b"GET %s HTTP/x.y\r\nHost: shop.test\r\n\r\n",
 }
@@ -216,6 +217,16 @@ def test_a_malformed_request_is_refused_and_recorded(client: Client, kind: str) 
     assert (record["outcome"], record["status"], record["path"]) == ("rejected", 400, "/nonsense")
     assert record["method"] == sent.split(b" ")[0].decode()
     assert record["reason"]
+
+
+def test_a_target_that_makes_the_parser_fail_is_recorded(client: Client) -> None:
+    """Whatever the client gets, an answer or nothing, the record says the same."""
+    answer = client.server.talk(
+        b"GET %s HTTP/1.1\r\nHost: \xfc\r\n\r\n" % client.mark("/\xfc").encode("latin-1")
+    )
+    record = client.record()
+    assert record.get("status", 0) == status_of(answer)
+    assert record["outcome"] == "rejected" if status_of(answer) in (0, 400) else "ok"
 
 
 def test_garbage_is_refused_and_recorded(client: Client) -> None:

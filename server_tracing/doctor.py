@@ -56,6 +56,7 @@ def examine(load: Callable[[], Loaded], environ: Mapping[str, str] = os.environ)
     yield from left_behind(loaded.config)
     for name in loaded.config.exporters:
         yield exporter(loaded.config, name)
+    yield from central_rules(loaded.config)
 
 
 # ---------------------------------------------------------------- servers
@@ -251,6 +252,26 @@ def exporter(config: Config, name: str) -> Finding:
     except Exception as error:  # noqa: BLE001 - an exporter may be anybody's
         return Finding(FAIL, name, f"{type(error).__name__}: {error}", "this is a fault of the exporter")
     return Finding(OK, name, said)
+
+
+def central_rules(config: Config) -> Iterator[Finding]:
+    """Asks for X-Ray's sampling rules, where they decide."""
+    if not config.by_xray:
+        return
+    from server_tracing.export.xray.central import control_plane
+    from server_tracing.export.xray.control_plane import ControlPlaneError
+    from server_tracing.sampling import sampler_for
+
+    rules = sampler_for(config).central
+    assert rules is not None
+    plane = control_plane(rules, config, config.service or "server-tracing doctor")
+    try:
+        many = len(plane.rules().definitions)
+    except ControlPlaneError as error:
+        remedy = "until they come the local ones decide; xray.sampling = ratio does without rules"
+        yield Finding(WARN, "sampling", f"no rules from {plane.place}: {error}", remedy)
+    else:
+        yield Finding(OK, "sampling", f"{many} rules from {plane.place}")
 
 
 def specimen(config: Config) -> Request:

@@ -6,11 +6,13 @@ import json
 import os
 from types import SimpleNamespace
 
+import msgspec
 import pytest
+from sampling_service import SamplingService, serving
 
 from server_tracing import doctor
 from server_tracing.cli import main
-from server_tracing.config import destinations, load
+from server_tracing.config import Config, XRay, destinations, load
 from server_tracing.doctor import FAIL, OK, WARN, examine
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
@@ -158,6 +160,22 @@ def test_no_server_at_all_is_a_failure(settings, monkeypatch):
     """Probably another environment's Python."""
     monkeypatch.setattr(doctor, "_version", lambda name: "")
     assert found(settings)["servers"].verdict == FAIL
+
+
+def test_the_rules_of_x_ray_are_asked_for_where_they_decide():
+    """How many there are, or why there are none and what happens without."""
+    by_xray = Config(exporters=("xray",))
+    with serving(SamplingService()) as service:
+        place = f"127.0.0.1:{service.port}"
+        config = msgspec.structs.replace(by_xray, xray=XRay(daemon_address=place))
+        (finding,) = doctor.central_rules(config)
+    assert finding == doctor.Finding(OK, "sampling", f"1 rules from the X-Ray daemon at {place}")
+    (finding,) = doctor.central_rules(config)
+    assert (finding.verdict, finding.text) == (
+        WARN,
+        f"no rules from the X-Ray daemon at {place}: Connection refused",
+    )
+    assert list(doctor.central_rules(msgspec.structs.replace(by_xray, xray=XRay(sampling="ratio")))) == []
 
 
 def test_the_command_shows_findings_and_ends_accordingly(tmp_path, monkeypatch, capsys):

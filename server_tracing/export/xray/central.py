@@ -146,10 +146,15 @@ class Consultation:
 
 
 def consultation(rules: Central, config: Config, service: str) -> Consultation:
-    """As the settings have it: through the daemon, or signed by ourselves where the API is used."""
+    """As the settings have it."""
+    return Consultation(rules, control_plane(rules, config, service))
+
+
+def control_plane(rules: Central, config: Config, service: str) -> ControlPlane:
+    """Through the daemon, or signed by ourselves where the API is used."""
     caller: Caller
     if config.xray.transport == "api":
         caller = SignedCaller(config.xray)
     else:
         caller = DaemonCaller(parse(config.xray.daemon_address).tcp)
-    return Consultation(rules, ControlPlane(caller, service, rules.clock, time.time))
+    return ControlPlane(caller, service, rules.clock, time.time)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from asyncio import CancelledError
 from collections.abc import Awaitable
+from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -292,7 +293,8 @@ class AnnouncingExchange(Exchange):
 
     def unanswered(self, status: int, **details: Any) -> None:
         """The server is asked to say it."""
-        self.server.announce(self.connection, said(self.recorder, self.slot))
+        with suppress(Exception):  # a connection that is not as expected says nothing
+            self.server.announce(self.connection, said(self.recorder, self.slot))
         Exchange.unanswered(self, status, **details)
 
 

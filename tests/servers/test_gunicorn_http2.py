@@ -27,6 +27,7 @@ class Client:
     def __init__(self, server: Server) -> None:
         self.socket = connect(server.address)
         self.h2 = h2_connection.H2Connection()
+        self.headers: dict[bytes, bytes] = {}  # of the last answer
         self.h2.initiate_connection()
         self.flush()
 
@@ -54,18 +55,20 @@ class Client:
             self.flush()
 
     def answer(self, stream: int) -> Answer:
-        status, body = 0, b""
+        status, body, headers = 0, b"", {}
         for event in self.events():
             if getattr(event, "stream_id", None) != stream:
                 continue
             if isinstance(event, h2_events.ResponseReceived):
-                status = int(dict(event.headers)[b":status"])
+                headers = dict(event.headers)
+                status = int(headers[b":status"])
             elif isinstance(event, h2_events.DataReceived):
                 body += event.data
                 self.h2.acknowledge_received_data(event.flow_controlled_length, stream)
                 self.flush()
             elif isinstance(event, (h2_events.StreamEnded, h2_events.StreamReset)):
                 break
+        self.headers = headers
         return Answer(status, body)
 
     def ask(self, path: str, *headers: tuple[str, str], **options: Any) -> Answer:
@@ -83,7 +86,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         pytest.skip("this gunicorn serves no HTTP/2")
     app = "asgi_app:app" if request.param == "asgi" else "wsgi_app:app"
     arguments = ["gunicorn", "-c", "python:server_tracing.gunicorn", "-k", request.param, "--threads", "4"]
-    with start([*arguments, *CLEARTEXT, app]) as running:
+    env = {"SERVER_TRACING_RESPONSE_HEADER": "1"}
+    with start([*arguments, *CLEARTEXT, app], env) as running:
         yield running
 
 
@@ -104,6 +108,15 @@ def recorded(server: Server, path: str) -> dict[str, Any]:
     wait_until(there)
     (record,) = found
     return record
+
+
+def test_a_stream_says_which_trace_it_belongs_to(server: Server, client: Client) -> None:
+    """As every response does."""
+    root = "Root=1-5759e988-bd862e3fe1be46a994272793"
+    client.ask("/hello/said", ("x-amzn-trace-id", f"{root};Sampled=?"))
+    span = recorded(server, "/hello/said")["span_id"]
+    assert client.headers[b"x-amzn-trace-id"].decode() == f"{root};Sampled=1"
+    assert client.headers[b"traceresponse"].decode().split("-")[2] == span
 
 
 def test_a_stream_is_a_record(server: Server, client: Client) -> None:

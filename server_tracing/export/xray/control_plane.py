@@ -11,6 +11,7 @@ wrong still knows how long a quota holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -49,11 +50,11 @@ class Caller(Protocol):
 
 
 class _RuleRecord(Struct):
-    rule: dict[str, Any] = field(name="SamplingRule")
+    rule: Definition = field(name="SamplingRule")
 
 
 class _RulesReply(Struct):
-    records: list[Any] = field(name="SamplingRuleRecords", default=[])
+    records: list[Any] | None = field(name="SamplingRuleRecords", default=None)
     next: str | None = field(name="NextToken", default=None)
 
 
@@ -89,10 +90,10 @@ class Unprocessed(Struct):
 
 
 class _TargetsReply(Struct):
-    targets: list[_Target] = field(name="SamplingTargetDocuments", default=[])
+    targets: list[Any] | None = field(name="SamplingTargetDocuments", default=None)
     modified: Moment = field(name="LastRuleModification", default=None)
-    unprocessed: list[Unprocessed] = field(name="UnprocessedStatistics", default=[])
-    unprocessed_boosts: list[Unprocessed] = field(name="UnprocessedBoostStatistics", default=[])
+    unprocessed: list[Any] | None = field(name="UnprocessedStatistics", default=None)
+    unprocessed_boosts: list[Any] | None = field(name="UnprocessedBoostStatistics", default=None)
 
 
 class Fetched(NamedTuple):
@@ -132,11 +133,9 @@ class ControlPlane:
             reply = self._caller.call("GetSamplingRules", {"NextToken": token} if token else {})
             page = _understood(reply, _RulesReply)
             at = at or reply.at
-            for record in page.records:
-                try:
-                    definitions.append(msgspec.convert(msgspec.convert(record, _RuleRecord).rule, Definition))
-                except msgspec.ValidationError:
-                    unreadable += 1
+            records = _each(page.records, _RuleRecord)
+            definitions += [record.rule for record in records]
+            unreadable += len(page.records or ()) - len(records)
             token = page.next
             if not token:
                 break
@@ -155,9 +154,9 @@ class ControlPlane:
         said = _understood(reply, _TargetsReply)
         ahead = self._clock() - (self._wall() if reply.at is None else reply.at)
         return Granted(
-            [_target(target, ahead) for target in said.targets],
-            said.unprocessed,
-            said.unprocessed_boosts,
+            [_target(target, ahead) for target in _each(said.targets, _Target)],
+            _each(said.unprocessed, Unprocessed),
+            _each(said.unprocessed_boosts, Unprocessed),
             _epoch(said.modified),
         )
 
@@ -230,6 +229,15 @@ Said = TypeVar("Said", bound=Struct)
 
 def _understood(reply: Reply, kind: type[Said]) -> Said:
     try:
-        return msgspec.convert(reply.content, kind)
+        return msgspec.convert(reply.content, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ControlPlaneError(f"the reply makes no sense: {error}") from None
+
+
+def _each(items: Sequence[Any] | None, kind: type[Said]) -> list[Said]:
+    """Those that make sense: one that does not costs itself."""
+    understood = []
+    for item in items or ():
+        with suppress(msgspec.ValidationError):
+            understood.append(msgspec.convert(item, kind, strict=False))
+    return understood

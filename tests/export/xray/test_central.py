@@ -16,7 +16,7 @@ from sampling_service import DEFAULT_RULE, SamplingService, serving
 from server_tracing.config import Config, XRay
 from server_tracing.daemon_address import Place
 from server_tracing.export.xray.central import Consultation, consultation
-from server_tracing.export.xray.control_plane import ControlPlane, ControlPlaneError, http_date
+from server_tracing.export.xray.control_plane import ControlPlane, ControlPlaneError, Reply, http_date
 from server_tracing.export.xray.daemon_call import DaemonCaller
 from server_tracing.export.xray.signed_call import SignedCaller
 from server_tracing.sampling.central import Central
@@ -163,6 +163,32 @@ def test_a_rule_that_is_not_understood_costs_itself(
         f"1 sampling rules of the X-Ray daemon at 127.0.0.1:{service.port} decide;"
         " left out, for they ask what is not known here: odd; 1 could not be read."
     ]
+
+
+class Said:
+    """A caller that gives one reply, whatever it is asked."""
+
+    place = "here"
+
+    def __init__(self, **content: Any) -> None:
+        self.content = content
+
+    def call(self, operation: str, parameters: Any) -> Reply:
+        return Reply(self.content, None)
+
+
+def test_numbers_and_nothings_are_understood_as_others_write_them() -> None:
+    """Whole numbers with a point, null for an empty list; what makes no sense costs itself."""
+    floats = {**ALL, "Priority": 1.0, "ReservoirSize": 5.0, "FixedRate": 1, "Attributes": None}
+    plane = ControlPlane(Said(SamplingRuleRecords=[{"SamplingRule": floats}, 5]), "shop", Clock(), Clock())
+    fetched = plane.rules()
+    assert ([one.reservoir for one in fetched.definitions], fetched.unreadable) == ([5], 1)
+    for content in ({}, {"SamplingTargetDocuments": None, "UnprocessedStatistics": None}):
+        granted = ControlPlane(Said(**content), "shop", Clock(), Clock()).targets([], "id")
+        assert granted == ([], [], [], None)
+    some = [{"RuleName": "a", "ReservoirQuota": 1.0, "Interval": "10"}, {"FixedRate": 1}, None]
+    granted = ControlPlane(Said(SamplingTargetDocuments=some), "shop", Clock(), Clock()).targets([], "id")
+    assert [(one.name, one.quota, one.interval) for one in granted.targets] == [("a", 1, 10.0)]
 
 
 # ------------------------------------------------------------------ out of order

@@ -103,7 +103,7 @@ def import_for_workers() -> None:
     processor time. Besides, workers of another user may not be allowed to read an interpreter in /root.
     Modules only; threads, sockets and files are for those who serve."""
     import server_tracing.capture.finding
-    import server_tracing.export
+    import server_tracing.export.deadman
     import server_tracing.inside.opening  # noqa: F401
 
 

@@ -62,8 +62,7 @@ class Worker:
         self._stopped = True
         try:
             self.recorder.mark("exit")
-            if not self.recorder.open:
-                self.journal.close_cleanly()
+            self.journal.close_cleanly()
             self._pipeline.stop(seconds)
         except Exception:
             log.exception(

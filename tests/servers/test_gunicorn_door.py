@@ -332,6 +332,22 @@ def test_a_quick_stop_in_a_request() -> None:
     assert (record["outcome"], record["reason"]) == ("killed", "exit")
 
 
+def test_a_request_that_outlives_the_graceful_timeout() -> None:
+    """The worker ends in order, whatever its threads are at: an exit, although no master is left to say so."""
+    arguments = [*TRACED, "-k", "gthread", "--graceful-timeout", "1"]
+    with start(arguments) as server:
+        with connect(server.address) as client:
+            client.sendall(get("/slow?30"))
+            server.wait_for_log("slow now")
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log("Shutting down: Master")
+        server.stop(signal.SIGKILL)
+        recover = [PYTHON, "-m", "server_tracing.cli", "recover", "--state-dir", str(server.state_dir)]
+        subprocess.run(recover, env=environment({}), check=True)
+        (record,) = server.records(1)
+    assert (record["outcome"], record["reason"]) == ("killed", "exit")
+
+
 def test_the_life_of_a_worker_is_recorded() -> None:
     """Boot and exit are events beside the requests."""
     with start(TRACED) as server:
@@ -354,7 +370,7 @@ import sys
 from server_tracing.gunicorn import install
 
 def ours():
-    return {name for name in sys.modules if name.startswith("server_tracing.export")}
+    return {name for name in sys.modules if name.startswith("server_tracing.")}
 
 def post_fork(server, worker):
     worker.inherited = ours()

@@ -47,7 +47,7 @@ def prepare(server: Any, settings: dict[str, object]) -> None:
 def instrument(settings: dict[str, object]) -> None:
     """Before the application is imported; what is wrong with the settings is said by `prepare`."""
     with suppress(ConfigError, OSError):
-        loaded = _master.loaded if _master is not None else load(arguments=settings)
+        loaded = _master.loaded if _master is not None else load(arguments=settings, completed_later=True)
         before_import(loaded.config)
 
 
@@ -55,7 +55,7 @@ def renew(server: Any, settings: dict[str, object]) -> Master:
     """Read the settings; a reload with wrong ones keeps those in use, a first start has none to keep."""
     global _master
     try:
-        loaded = load(arguments=settings)
+        loaded = load(arguments=settings, completed_later=True)
     except ConfigError as error:
         if _master is None:
             raise

@@ -8,7 +8,7 @@ instrumented is one sentence, and the application runs all the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from server_tracing.config import Config
 
@@ -17,25 +17,27 @@ log = logging.getLogger("server_tracing")
 _done: set[tuple[str, str]] = set()  # inherited by forks, as what was instrumented is
 
 
-def instrument(config: Config) -> None:
-    """Have these libraries tell of their calls."""
+def instrument(config: Config, ignored: Sequence[str] = ()) -> None:
+    """Have these libraries tell of their calls, and modules of the application that are not `ignored`."""
     if not config.enabled:
         return
     if config.xray.patch and config.xray.enabled:
-        each("xray.patch", config.xray.patch, "xray_patches")
+        from server_tracing.inside import xray_patches
+
+        each("xray.patch", config.xray.patch, lambda name: xray_patches.switch_on(name, ignored))
     if config.azure.integrations:
-        each("azure.integrations", config.azure.integrations, "opencensus_integrations")
+        from server_tracing.inside import opencensus_integrations
+
+        each("azure.integrations", config.azure.integrations, opencensus_integrations.switch_on)
 
 
-def each(setting: str, names: Iterable[str], module: str) -> None:
+def each(setting: str, names: Iterable[str], switch_on: Callable[[str], object]) -> None:
     """Switch on what is not on yet."""
-    from importlib import import_module
-
     for name in names:
         if (setting, name) not in _done:
             _done.add((setting, name))
             try:
-                import_module(f"server_tracing.inside.{module}").switch_on(name)
+                switch_on(name)
             except Exception as error:  # noqa: BLE001 - whatever a library raises while it is patched
                 log.warning("%s names %s, which cannot be instrumented: %s.", setting, name, reason(error))
 

@@ -96,7 +96,7 @@ def settings() -> config.Loaded:
     """As they are now; in a respawned process, where they are wrong, as they were."""
     supervisor = last_good.supervisor()
     try:
-        loaded = config.load()
+        loaded = config.load(completed_later=True)
     except config.ConfigError as error:
         kept = last_good.recall(supervisor) if supervisor else None
         if kept is None:
@@ -117,6 +117,7 @@ def start(loaded: config.Loaded, app: str | None, serving: Any) -> Recorder | No
         server=f"uvicorn {uvicorn.__version__}",
         worker_class=implementation(serving),
         app=app or (serving.app if isinstance(serving.app, str) else None),
+        application=serving.loaded_app,
         trusted_proxies=serving.forwarded_allow_ips if serving.proxy_headers else (),
     )
     if traced is None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from server_tracing.capture.recorder import Recorder
-from server_tracing.config import Config, Loaded, destinations
+from server_tracing.config import Config, ConfigError, Loaded, destinations, without_exporter
 from server_tracing.forwarding import addresses
 from server_tracing.journal.journals import Journals
 from server_tracing.naming import service_name
@@ -96,12 +96,16 @@ def start(
     timeout: float | None = None,
     trusted_proxies: str | Iterable[str] = (),
     reasons: Callable[[int], tuple[str, int] | None] | None = None,
+    application: object = None,
 ) -> Worker | None:
     """Begin to record in this process, once; None when tracing is off or cannot be had (and says why)."""
     global _current
     with _starting:
         if _current is not None and _current.pid == os.getpid() and not _current._stopped:
             return _current
+        if not loaded.config.enabled:
+            return None
+        loaded = completed(loaded, application)
         if not loaded.config.enabled:
             return None
         try:
@@ -116,6 +120,20 @@ def start(
 def current() -> Worker | None:
     """This process's worker, if it has one."""
     return _current if _current is not None and _current.pid == os.getpid() else None
+
+
+def completed(loaded: Loaded, application: object) -> Loaded:
+    """The settings with what the application's own add, and done what those ask for besides."""
+    from server_tracing.adoption import adopt
+
+    try:
+        return adopt(loaded, application)
+    except ConfigError as error:
+        log.error("%s The exporter is left out.", error)
+        return without_exporter(loaded, "azure")
+    except Exception:
+        log.exception("the application's own settings are not read")
+        return loaded
 
 
 def _assemble(

@@ -28,7 +28,8 @@ class _PerProcess:
         self._app = app
         self._wrap = wrap
         self._server = server
-        self._loaded = config.load(arguments=settings)  # a wrong setting stops the start, here
+        # A wrong setting stops the start, here.
+        self._loaded = config.load(arguments=settings, completed_later=True)
         instrument(self._loaded.config)
         self._lock = threading.Lock()
         self._pid = 0
@@ -46,7 +47,12 @@ class _PerProcess:
     def _start(self) -> Any:
         if worker.current() is not None and os.getpid() not in _started:
             return self._app  # a door records this process: once is enough
-        started = worker.start(self._loaded, server=self._server, app=getattr(self._app, "__module__", None))
+        started = worker.start(
+            self._loaded,
+            server=self._server,
+            app=getattr(self._app, "__module__", None),
+            application=self._app,
+        )
         if started is None:
             return self._app
         _started.add(os.getpid())

@@ -109,6 +109,7 @@ def facts(worker: Any) -> dict[str, Any]:
         "server": f"gunicorn {gunicorn.__version__}",
         "worker_class": cfg.worker_class_str,
         "app": getattr(worker.app, "app_uri", None),
+        "application": getattr(worker, "wsgi", None) or getattr(worker, "asgi", None),
         "timeout": cfg.timeout or None,
         "trusted_proxies": cfg.forwarded_allow_ips,
     }

@@ -27,6 +27,7 @@ from server_tracing.config.settings import (
     Local,
     Sampling,
     XRay,
+    default,
     value_of,
 )
 from server_tracing.config.sources import (
@@ -50,17 +51,21 @@ __all__ = [
     "Capture",
     "Config",
     "ConfigError",
+    "Given",
     "JournalSettings",
     "Loaded",
     "Local",
     "Rate",
     "Sampling",
     "XRay",
+    "beneath",
+    "check_whole",
     "describe",
     "destinations",
     "load",
     "resolve_state_dir",
     "table",
+    "without_exporter",
 ]
 
 
@@ -87,13 +92,16 @@ def load(
     environ: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     arguments: Mapping[str, object] | None = None,
+    *,
+    completed_later: bool = False,
 ) -> Loaded:
-    """Every setting from its strongest source; a `ConfigError` for the first one that is wrong."""
+    """Every setting from its strongest source; a `ConfigError` for the first one that is wrong. What is
+    missing is no error yet where an application is going to complete them (server_tracing/application)."""
     environ = os.environ if environ is None else environ
     base = os.fspath(cwd) if cwd is not None else _working_directory()
     off = _switched_off(environ)
     try:
-        return _load(environ, base, arguments or {}, off)
+        return _load(environ, base, arguments or {}, off, completed_later)
     except ConfigError as error:
         if not off:
             raise
@@ -101,7 +109,9 @@ def load(
         return Loaded(config, DEFAULTS | {"enabled": _source("enabled")}, [str(error)])
 
 
-def _load(environ: Mapping[str, str], base: str, arguments: Mapping[str, object], off: bool) -> Loaded:
+def _load(
+    environ: Mapping[str, str], base: str, arguments: Mapping[str, object], off: bool, completed_later: bool
+) -> Loaded:
     warnings: list[str] = []
     file = read_table(environ, base, warnings.append)
     layer = merged(
@@ -119,19 +129,65 @@ def _load(environ: Mapping[str, str], base: str, arguments: Mapping[str, object]
     values["state_dir"] = state_dir.path
     warnings += filter(None, (state_dir.note, accepted.headers_never_sent(values.get("capture.headers", ()))))
     sources = {key: given.source for key, given in layer.items()}
-    config = _build(values)
-    if config.by_xray and "sampling.rate" in layer:
+    loaded = Loaded(_build(values), DEFAULTS | sources, warnings)
+    if loaded.config.by_xray and "sampling.rate" in layer:
         source = layer["sampling.rate"].source
         warnings.append(f"sampling.rate ({source}) decides nothing: X-Ray's rules do; see xray.sampling.")
+    if not completed_later:
+        check_whole(loaded)
+    return loaded
+
+
+def check_whole(loaded: Loaded) -> None:
+    """A `ConfigError` where settings that belong together are missing."""
+    config = loaded.config
     if "azure" in config.exporters and (sentence := contradiction(config.azure)):
-        raise ConfigError(" ".join([*warnings, sentence]))  # they may say why nothing is set
-    return Loaded(config, DEFAULTS | sources, warnings)
+        raise ConfigError(" ".join([*loaded.warnings, sentence]))  # they may say why nothing is set
+
+
+def beneath(loaded: Loaded, layer: Layer) -> Loaded:
+    """The settings with those of a weaker source where nothing is said; what cannot be used is a warning."""
+    warnings = list(loaded.warnings)
+    unsaid = {key: given for key, given in layer.items() if _is_unsaid(loaded, key)}
+    usable = _usable(unsaid, warnings.append)
+    config, sources = loaded.config, dict(loaded.sources)
+    for setting in SETTINGS:
+        if setting.key in usable:
+            try:
+                value = _understood(setting, usable[setting.key], os.environ)
+            except ConfigError as error:
+                warnings.append(f"{error} It is ignored.")
+            else:
+                config = _with(config, setting.key, value)
+                sources[setting.key] = usable[setting.key].source
+    return Loaded(_without_what_is_off(config), sources, warnings)
+
+
+def without_exporter(loaded: Loaded, name: str) -> Loaded:
+    """The same without an exporter that cannot work; off, where it is the only one."""
+    left = tuple(other for other in loaded.config.exporters if other != name)
+    config = replace(loaded.config, exporters=left, enabled=loaded.config.enabled and bool(left))
+    return loaded._replace(config=config)
+
+
+def _is_unsaid(loaded: Loaded, key: str) -> bool:
+    """Whether a setting has its default because nobody said anything, as far as that is known."""
+    unknown = loaded.sources.get(key, "default") == "default"
+    return bool(unknown and value_of(loaded.config, key) == default(key))
+
+
+def _with(config: Config, key: str, value: object) -> Config:
+    """One setting changed."""
+    where, _, name = key.rpartition(".")
+    if not where:
+        return replace(config, **{name: value})
+    return replace(config, **{where: replace(getattr(config, where), **{name: value})})
 
 
 def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> Any:
     try:
         value = setting.read(given.value)
-        if setting.key in PATHS:
+        if setting.key in PATHS and not str(value).lstrip().startswith("{"):  # rules, not where they are
             value = absolute(str(value), environ, given.base)
         if setting.key == "sampling.rules":
             accepted.check_rules(str(value))
@@ -172,8 +228,7 @@ def _without_what_is_off(config: Config) -> Config:
     """X-Ray has a switch of its own. Off, its exporter is none; where it was the only one, nothing is on."""
     if config.xray.enabled or "xray" not in config.exporters:
         return config
-    left = tuple(name for name in config.exporters if name != "xray")
-    return replace(config, exporters=left, enabled=config.enabled and bool(left))
+    return without_exporter(Loaded(config, {}, []), "xray").config
 
 
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:

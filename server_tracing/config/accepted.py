@@ -72,10 +72,10 @@ def path(value: object) -> str:
 
 def check_rules(path: str) -> None:
     """Refuse a file of sampling rules at the start that the sampler would refuse in a worker."""
-    if not os.path.isfile(path):  # a FIFO would be waited for
-        raise ValueError("there is no such file")
-    from server_tracing.sampling.rules import RulesError, load
+    from server_tracing.sampling.rules import RulesError, is_rules, load
 
+    if not is_rules(path) and not os.path.isfile(path):  # a FIFO would be waited for
+        raise ValueError("there is no such file")
     try:
         load(path)
     except RulesError as error:

@@ -131,7 +131,7 @@ SETTINGS = (
     Setting("propagation", accepted.some_of(*HEADERS), f"a list of {', '.join(HEADERS)}"),
     Setting("trust_context", accepted.one_of("always", "proxies", "never"), "always, proxies or never"),
     Setting("sampling.rate", share, "a share from 0 to 1, such as 0.05 or 5%"),
-    Setting("sampling.rules", accepted.path, "the path of an X-Ray rules file", "none"),
+    Setting("sampling.rules", accepted.path, "the path of an X-Ray rules file, or its text", "none"),
     Setting("sampling.keep_errors", accepted.keep_errors, "true, false, or a rate such as 10/s"),
     Setting(
         "sampling.keep_slower_than",

@@ -36,7 +36,7 @@ from server_tracing.inside.opencensus_spans import (
 if TYPE_CHECKING:
     from server_tracing.inside.host import Host
 
-TRACER, SPAN, ATTRS = "tracer", "current_span", "attrs"
+TRACER, SPAN, ATTRIBUTES = "tracer", "current_span", "attrs"
 HOSTS = "excludelist_hostnames"  # as integrations ask for them
 
 
@@ -47,6 +47,9 @@ def follow(host: Host) -> None:
     if not isinstance(slots[TRACER], Slot):
         slots[TRACER] = execution_context._tracer_slot = TracerSlot(slots[TRACER])
         slots[SPAN] = execution_context._current_span_slot = SpanSlot(slots[SPAN])
+    if host.config.azure.excluded_hosts and not isinstance(slots[ATTRIBUTES], Slot):
+        hosts = list(host.config.azure.excluded_hosts)
+        slots[ATTRIBUTES] = execution_context._attrs_slot = AttributesSlot(slots[ATTRIBUTES], hosts)
     tracer_class = getattr(sys.modules.get("opencensus.trace.tracer"), "Tracer", None)
     if tracer_class is not None and not isinstance(vars(tracer_class).get("tracer"), TracersTracer):
         tracer_class.tracer = TracersTracer()
@@ -105,6 +108,17 @@ class SpanSlot(Slot):
     def clear(self) -> None:
         leave()
         self.outside.clear()
+
+
+class AttributesSlot(Slot):
+    """What middleware leaves for integrations: the hosts they do not tell of."""
+
+    def __init__(self, outside: Any, hosts: list[str]) -> None:
+        super().__init__(outside)
+        self.hosts = hosts
+
+    def get(self) -> Any:
+        return {HOSTS: self.hosts, **self.outside.get()}
 
 
 PARTS = {"sampler": AlwaysOffSampler(), "exporter": Exporter(), "propagator": TraceContextPropagator()}

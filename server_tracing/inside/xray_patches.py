@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from importlib import import_module
+
+log = logging.getLogger("server_tracing")
 
 ALL = "all"
 
@@ -15,3 +19,19 @@ def switch_on(name: str, ignored: Sequence[str] = ()) -> None:
         patch_all()
     else:
         patch((name,), ignore_module_patterns=ignored)
+
+
+def leave_out_queries() -> None:
+    """No text of a query in any subsegment."""
+    from aws_xray_sdk.core import xray_recorder
+
+    xray_recorder.stream_sql = False
+
+
+def instrument_django() -> None:
+    """Database cursors and templates, as the SDK's application for Django does; each by itself."""
+    for name, patch in (("db", "patch_db"), ("templates", "patch_template")):
+        try:
+            getattr(import_module(f"aws_xray_sdk.ext.django.{name}"), patch)()
+        except Exception as error:  # noqa: BLE001 - a database that is not installed, for example
+            log.warning("Django's %s cannot be instrumented: %s.", name, error)

@@ -142,11 +142,18 @@ _decode_2 = msgspec.json.Decoder(_File2).decode
 
 
 def load(path: str) -> Rules:
-    """Read a rules file, or raise `RulesError`."""
+    """Read a rules file, or the rules themselves, as JSON; or raise `RulesError`."""
+    given = is_rules(path)
     try:
-        return parse(Path(path).read_bytes())
+        return parse(path.encode() if given else Path(path).read_bytes())
     except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
-        raise RulesError(f"sampling rules {path}: {_problem(error)}") from error
+        where = "sampling rules" if given else f"sampling rules {path}"
+        raise RulesError(f"{where}: {_problem(error)}") from error
+
+
+def is_rules(text: str) -> bool:
+    """Whether this is the rules themselves and no path."""
+    return text.lstrip().startswith("{")
 
 
 def parse(text: bytes) -> Rules:

@@ -271,7 +271,7 @@ def central_rules(config: Config) -> Iterator[Finding]:
         remedy = "until they come the local ones decide; xray.sampling = ratio does without rules"
         yield Finding(WARN, "sampling", f"no rules from {plane.place}: {error}", remedy)
     else:
-        yield Finding(OK, "sampling", f"{many} rules from {plane.place}")
+        yield Finding(OK, "sampling", f"rules from {plane.place}: {many}")
 
 
 def specimen(config: Config) -> Request:

@@ -169,7 +169,7 @@ def test_the_rules_of_x_ray_are_asked_for_where_they_decide():
         place = f"127.0.0.1:{service.port}"
         config = msgspec.structs.replace(by_xray, xray=XRay(daemon_address=place))
         (finding,) = doctor.central_rules(config)
-    assert finding == doctor.Finding(OK, "sampling", f"1 rules from the X-Ray daemon at {place}")
+    assert finding == doctor.Finding(OK, "sampling", f"rules from the X-Ray daemon at {place}: 1")
     (finding,) = doctor.central_rules(config)
     assert (finding.verdict, finding.text) == (
         WARN,

@@ -47,7 +47,7 @@ class Consultation:
         self._draw = draw
         self._fetch_at = self._report_at = self._clock()
         self._failures = 0  # of fetching, in a row
-        self._fetched = 0.0  # when, by the service's clock
+        self._fetched = self._modified = 0.0  # when the rules were, by the service's clock
         self._client_id, self._pid = "", 0
         self._said: dict[str, str] = {}  # what was said last, of what
 
@@ -96,7 +96,7 @@ class Consultation:
     def _tell(self, many: int, odd: Sequence[str], unreadable: int) -> None:
         odd_ones = f"; left out, for they ask what is not known here: {', '.join(odd)}" if odd else ""
         broken = f"; {unreadable} could not be read" if unreadable else ""
-        sentence = f"{many} sampling rules of {self._plane.place} decide{odd_ones}{broken}."
+        sentence = f"Sampling rules from {self._plane.place}: {many}{odd_ones}{broken}."
         self._say("rules", sentence, logging.INFO)
 
     def _compare_clocks(self, at: float | None) -> None:
@@ -128,7 +128,8 @@ class Consultation:
         self._rules.restore([report for report in reports if report.name in passing])
         self._complain([one for one in granted.unprocessed if not one.passing])
         self._complain(granted.unprocessed_boosts)
-        if granted.modified is not None and granted.modified > self._fetched:
+        if granted.modified is not None and granted.modified > max(self._fetched, self._modified):
+            self._modified = granted.modified
             self._fetch_at = self._clock()
 
     def _complain(self, unprocessed: Sequence[Unprocessed]) -> None:

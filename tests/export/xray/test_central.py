@@ -134,7 +134,7 @@ def test_anomalies_are_told_of_rules_that_may_be_boosted(service: SamplingServic
 
 
 def test_changed_rules_are_fetched_at_once(service: SamplingService) -> None:
-    """A reply for targets says when somebody changed them; what was fetched later is not fetched again."""
+    """A reply for targets says when somebody changed them; said again, it is no news."""
     process = Process(service)
     process.after(0)
     process.decide(request(), IN)
@@ -144,7 +144,9 @@ def test_changed_rules_are_fetched_at_once(service: SamplingService) -> None:
     service.modified = service.clock() + 60
     process.decide(request(), IN)
     assert process.after(10) == 0.0
-    service.modified = 0.0
+    process.after(0)
+    process.decide(request(), IN)
+    process.after(10)
     process.after(0)
     assert len(service.called("/GetSamplingRules")) == 2
 
@@ -160,7 +162,7 @@ def test_a_rule_that_is_not_understood_costs_itself(
         process.after(0)
     assert repr(process.rules) == "<Central 1 rules in force>"
     assert caplog.messages == [
-        f"1 sampling rules of the X-Ray daemon at 127.0.0.1:{service.port} decide;"
+        f"Sampling rules from the X-Ray daemon at 127.0.0.1:{service.port}: 1;"
         " left out, for they ask what is not known here: odd; 1 could not be read."
     ]
 

@@ -54,6 +54,13 @@ CONTRACT = {
             answer = inspect.getsource(module.RequestResponseCycle.send_500_response)
             assert 'b"Internal Server Error"' in answer
     """,
+    "a cycle begins every head with its default headers": """
+        for module, _ in http():
+            cycle = module.RequestResponseCycle
+            assert "self.default_headers = default_headers" in inspect.getsource(cycle.__init__)
+            assert "self.default_headers" in inspect.getsource(cycle.send)
+            assert "self.send(" in inspect.getsource(cycle.send_500_response)
+    """,
     "a protocol is told when its transport is full, drained, and closed": """
         for _, protocol in http():
             for name in ("pause_writing", "resume_writing", "connection_lost"):

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMPILED = "gevent,httptools,msgspec,psutil,pydantic-core,watchfiles,zttp"  # no compiler is asked for
+# No compiler is asked for:
+COMPILED = "cryptography,gevent,httptools,msgspec,psutil,pydantic-core,rpds-py,watchfiles,zttp"
 
 
 def say(*words: object) -> None:

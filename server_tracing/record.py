@@ -238,9 +238,9 @@ class FinishedSpan(Struct, omit_defaults=True, kw_only=True, gc=False):
     """A span of a finished request; without `duration_ms` it had not ended.
 
     Some names in `metadata` have a meaning to backends that know them, as X-Ray's segment documents have it:
-    `namespace` ("remote" or "aws"), `http`, `sql`, `aws` (blocks of a call to somebody else), `flags` (a list
-    of error, fault, throttle), `metadata` (by namespace). Whoever records such a call puts them there; what
-    is named otherwise is only looked at.
+    `namespace` ("remote" or "aws"), `http`, `sql`, `aws` (blocks of a call to somebody else), `error`,
+    `fault`, `throttle` (true), `cause` ({"remote": true} of an exception of theirs), `metadata` (by
+    namespace). Whoever records such a call puts them there; what is named otherwise is only looked at.
     https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html#api-segmentdocuments-subsegments
     """
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from sampling_service import SamplingService, serving
+from standin_daemon import Daemon
 
 from server_tracing import doctor
 from server_tracing.cli import main
@@ -105,6 +106,22 @@ def test_journals_that_nobody_may_claim_are_named(settings):
 def test_every_exporter_is_tried_with_one_record(settings, name):
     """Through the same door as the servers'."""
     assert found(lambda: settings(exporters=[name]))[name].verdict == OK
+
+
+def test_x_ray_says_what_came_back(settings):
+    """By UDP nothing does, but the daemon's other door answers; where nobody is, the API is recommended."""
+    with Daemon(tcp=True) as daemon:
+        given = {"xray__daemon_address": daemon.address, "xray__sampling": "ratio"}
+        loaded = settings(exporters=["xray"], **given)
+        finding = found(lambda: loaded)["xray"]
+        assert finding.verdict == OK
+        assert f"handed over to the X-Ray daemon at {daemon.address}" in finding.text
+        assert f"its TCP port {daemon.address} answers" in finding.text
+        assert len(daemon.settled()) == 1
+    finding = found(lambda: loaded)["xray"]
+    assert finding.verdict == FAIL
+    assert finding.text == f"nobody listens at {daemon.address} (UDP)"
+    assert 'xray.transport = "api"' in finding.remedy
 
 
 def test_an_exporter_that_is_not_there_is_a_failure(settings):

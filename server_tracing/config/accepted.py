@@ -10,9 +10,8 @@ from typing import TypeVar
 from server_tracing import daemon_address as daemon
 from server_tracing.units import Rate, duration, duration_text, printable, rate, switch, words
 
-EXPORTERS = ("local", "console", "jsonl", "memory", "azure")
+EXPORTERS = ("local", "console", "jsonl", "memory", "xray", "azure")
 EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
-LATER_EXPORTERS = ("xray",)
 
 # Of a backend's table, what says *where* records go: another batch size must not orphan journals.
 WHERE = (
@@ -91,8 +90,6 @@ def exporters(value: object) -> tuple[str, ...]:
 
 
 def _exporter(name: str) -> str:
-    if name.lower() in LATER_EXPORTERS:
-        raise ValueError(f"the {name.lower()} exporter is not part of this release")
     if name.lower() in EXPORTERS:
         return name.lower()
     if not re.fullmatch(_DOTTED, name):

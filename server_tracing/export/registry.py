@@ -14,6 +14,7 @@ EXPORTERS = {
     "local": "server_tracing.export.local:LocalExporter",
     "console": "server_tracing.export.console:ConsoleExporter",
     "jsonl": "server_tracing.export.jsonl:JsonLinesExporter",
+    "xray": "server_tracing.export.xray.exporter:XRayExporter",
     "memory": "server_tracing.export.memory:MemoryExporter",
     "azure": "server_tracing.export.azure:AzureExporter",
 }

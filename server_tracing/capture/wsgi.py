@@ -243,13 +243,17 @@ class Body:
                 self.chunks = iter(self.body)
             chunk = next(self.chunks)
         except StopIteration:
-            self.passing.end(Outcome.OK, self.passing.slot.sent)
+            self.complete()
             raise
         except BaseException as error:
             self.passing.fail(error)
             raise
         self.passing.sent(chunk)
         return chunk
+
+    def complete(self) -> None:
+        """The server has its last chunk."""
+        self.passing.end(Outcome.OK, self.passing.slot.sent)
 
     def close(self) -> None:
         """The server is done with it."""
@@ -260,12 +264,33 @@ class Body:
 
 
 class SizedBody(Body):
-    """Of a list, say: servers derive a Content-Length from `len()` 1."""
+    """Of a list, say: servers derive a Content-Length from `len()` 1, and gevent's pywsgi goes through it
+    twice, the first time only to add up its chunks. So it is over when it is closed."""
 
-    __slots__ = ()
+    __slots__ = ("before", "whole")
+
+    def __init__(self, passing: Passing, body: Iterable[bytes]) -> None:
+        super().__init__(passing, body)
+        self.before = passing.slot.sent  # written the old way
+        self.whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.chunks, self.whole = None, False
+        self.passing.slot.sent = self.before
+        return self
 
     def __len__(self) -> int:
         return len(self.body)  # type: ignore[arg-type]
+
+    def complete(self) -> None:
+        """It may begin again."""
+        self.whole = True
+
+    def close(self) -> None:
+        """The server is done with it."""
+        if self.whole:
+            super().complete()
+        super().close()
 
 
 def content_length(declared: Any) -> int:

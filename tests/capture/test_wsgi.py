@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
@@ -67,6 +68,29 @@ def test_an_answer_is_one_record_with_its_status_and_bytes() -> None:
     server, ended = served(hello)
     assert server.got == [b"hello", b" ", b"world"]
     assert (ended.outcome, ended.status, ended.sent) == (Outcome.OK, 200, 11)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "outcome", "sent"), [(None, Outcome.OK, 11), (1, Outcome.DISCONNECTED, 5)]
+)
+def test_a_server_may_go_twice_through_what_has_a_length(chunks, outcome, sent) -> None:
+    """As gevent's pywsgi does, the first time only to add up the length: it gets the same both times."""
+
+    class Adding(Server):
+        def serve(self, app: Application, chunks: int | None = None) -> Server:
+            def added(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+                body = app(environ, start)
+                self.length = sum(len(chunk) for chunk in body)
+                return body
+
+            return super().serve(added, chunks)
+
+    recorder, server = FakeRecorder(), Adding()
+    with suppress(BrokenPipeError):
+        server.serve(wrap(hello, recorder), chunks)
+    assert server.length == 11
+    ended = recorder.only()
+    assert (ended.outcome, ended.status, ended.sent) == (outcome, 200, sent)
 
 
 def test_what_the_client_sent_is_what_begins_the_record() -> None:

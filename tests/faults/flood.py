@@ -46,8 +46,9 @@ class Seen(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """Bytes that it grew by for every request."""
-        return linear_regression(*zip(*self.samples, strict=True)).slope
+        """Bytes that it grew by for every request, once it was warm."""
+        warm = self.samples[len(self.samples) // 5 :]
+        return linear_regression(*zip(*warm, strict=True)).slope
 
 
 def run(requests: int, env: Mapping[str, str], *, rate: float = 0.0, heavy: bool = False) -> Seen:

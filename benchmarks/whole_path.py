@@ -26,9 +26,10 @@ from server_tracing import config, worker
 BUDGET = 15.0  # microseconds per request and backend
 PEER_SHARE = 1 / 10  # of OpenTelemetry delivering by OTLP over HTTP, the cheapest peer there is
 BURST, PAUSE = 40, 0.01  # at most 4,000 requests a second: a busy worker, not one that can do nothing else
+Contestant = tuple[Block, Callable[[], None], Callable[[], dict[str, float]]]
 PACKAGES = ("msgspec", "gunicorn", "opentelemetry-sdk")
 COLLECTOR = os.path.join(os.path.dirname(__file__), "collector.py")
-BACKENDS = ("local", "jsonl")
+BACKENDS = ("local", "jsonl", "xray", "azure")
 
 
 def main() -> int:
@@ -107,7 +108,7 @@ def paced(block: Block, requests: int) -> None:
         time.sleep(PAUSE)
 
 
-def contestant(name: str, folder: str) -> tuple[Block, Callable[[], None], Callable[[], dict[str, float]]]:
+def contestant(name: str, folder: str) -> Contestant:
     """How this one serves, how it is stopped, and what it counted."""
     if name == "plain hooks":
         return subjects.gunicorn_hooks(None).alone, lambda: None, dict
@@ -117,33 +118,59 @@ def contestant(name: str, folder: str) -> tuple[Block, Callable[[], None], Calla
         return subjects.opentelemetry()[0], lambda: None, dict
     if name == "otlp":
         return delivering()
+    return recording(name, folder)
+
+
+def recording(name: str, folder: str) -> Contestant:
+    """A worker of ours with this exporter."""
+    port, end = collector()
+    key = "InstrumentationKey=00000000-0000-0000-0000-000000000001"
+    arguments = {
+        "exporters": [name],
+        "service": "benchmark",
+        "sampling": {"keep_errors": False},
+        "xray": {"daemon_address": f"127.0.0.1:{port}", "sampling": "ratio"},
+        "azure": {"connection_string": f"{key};IngestionEndpoint=http://127.0.0.1:{port}/"},
+    }
     os.environ["SERVER_TRACING_DIR"] = folder
-    loaded = config.load(arguments={"exporters": [name], "service": "benchmark"})
-    traced = worker.start(loaded, server="benchmark")
+    traced = worker.start(config.load(arguments=arguments), server="benchmark")
     assert traced is not None
+
+    def stop() -> None:
+        traced.stop()
+        end()
 
     def counts() -> dict[str, float]:
         checkpoint = traced.journal.checkpoint()
         return {"seen": checkpoint.seen, "delivered": checkpoint.tally(name).delivered}
 
-    return subjects.gunicorn_hooks(traced.recorder).alone, traced.stop, counts
+    return subjects.gunicorn_hooks(traced.recorder).alone, stop, counts
 
 
-def delivering() -> tuple[Block, Callable[[], None], Callable[[], dict[str, float]]]:
-    """OpenTelemetry's own exporter, and a collector in a process of its own that takes everything."""
+def delivering() -> Contestant:
+    """OpenTelemetry with its own exporter."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    collector = subprocess.Popen([sys.executable, COLLECTOR], stdout=subprocess.PIPE, text=True)
-    assert collector.stdout is not None
-    port = int(collector.stdout.readline())
+    port, end = collector()
     block, _, flush = subjects.opentelemetry(OTLPSpanExporter(f"http://127.0.0.1:{port}/v1/traces"))
 
     def stop() -> None:
         flush()
-        collector.kill()
-        collector.wait()
+        end()
 
     return block, stop, dict
+
+
+def collector() -> tuple[int, Callable[[], None]]:
+    """The port of one in a process of its own, and how to end it."""
+    process = subprocess.Popen([sys.executable, COLLECTOR], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+
+    return int(process.stdout.readline()), end
 
 
 if __name__ == "__main__":

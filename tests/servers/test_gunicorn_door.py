@@ -333,7 +333,7 @@ def test_a_quick_stop_in_a_request() -> None:
 
 
 def test_a_request_that_outlives_the_graceful_timeout() -> None:
-    """The worker ends in order, whatever its threads are at: an exit, although no master is left to say so."""
+    """The worker ends in order, whatever its threads are at: an exit, though no master is left to say so."""
     arguments = [*TRACED, "-k", "gthread", "--graceful-timeout", "1"]
     with start(arguments) as server:
         with connect(server.address) as client:

@@ -19,6 +19,9 @@ from server_tracing.instrument import instrument
 _started: set[int] = set()  # processes that record because of a wrapper, this one or a parent of it
 
 
+_starting = threading.Lock()
+
+
 class _PerProcess:
     """The application, wrapped anew in every process that serves it."""
 
@@ -31,14 +34,13 @@ class _PerProcess:
         # A wrong setting stops the start, here.
         self._loaded = config.load(arguments=settings, completed_later=True)
         instrument(self._loaded.config)
-        self._lock = threading.Lock()
         self._pid = 0
         self._wrapped: Any = app
 
     def of_this_process(self) -> Any:
         if self._pid == os.getpid():
             return self._wrapped
-        with self._lock:
+        with _starting:
             if self._pid != os.getpid():
                 self._wrapped = self._start()
                 self._pid = os.getpid()
@@ -98,3 +100,11 @@ def wsgi(app: Any, **settings: object) -> Any:
     from server_tracing.capture.wsgi import wrap
 
     return _Wsgi(app, wrap, "wsgi", settings)
+
+
+def _in_child() -> None:
+    global _starting
+    _starting = threading.Lock()  # the inherited one may be held by a thread that does not exist here
+
+
+os.register_at_fork(after_in_child=_in_child)

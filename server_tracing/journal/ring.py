@@ -139,7 +139,11 @@ def _locked(made: Ring) -> Ring:
 
         return call
 
-    # Not `disown`: in a forked child the lock may be held by a thread that does not exist there.
+    def disown() -> None:
+        nonlocal lock
+        lock = rlock()  # in a forked child the other may be held by a thread that does not exist there
+        made.disown()
+
     return Ring(
         guarded(made.write),
         guarded(made.end_minimal),
@@ -147,5 +151,5 @@ def _locked(made: Ring) -> Ring:
         guarded(made.release),
         guarded(made.head),
         guarded(made.move),
-        made.disown,
+        disown,
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import itertools
+import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -47,6 +49,28 @@ def eat_memory(_: str) -> None:
         eaten.append(bytearray(os.urandom(1 << 20)))
 
 
+def fork(times: str) -> None:
+    """Children that leave at once."""
+    for _ in range(int(times or 1)):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def process(method: str) -> None:
+    """A process of multiprocessing's, which fares as it does without us: in gthread's threads and beside
+    gevent some of them end with an error."""
+    child = multiprocessing.get_context(method).Process(target=os.getpid)
+    child.start()
+    child.join()
+
+
+def program(_: str) -> None:
+    """A program, and a function called in between."""
+    subprocess.run(["true"], preexec_fn=os.getpid, check=True)
+
+
 DEEDS: dict[str, Deed] = {
     "/hang": hang_here,
     "/hold": hold_the_interpreter,
@@ -54,6 +78,9 @@ DEEDS: dict[str, Deed] = {
     "/exit": leave,
     "/signal": take_signal,
     "/eat": eat_memory,
+    "/fork": fork,
+    "/process": process,
+    "/program": program,
     "/pid": lambda _: os.getpid(),
     "/threads": lambda _: threading.active_count(),
 }

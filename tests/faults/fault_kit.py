@@ -133,5 +133,18 @@ def pids(server: Server, count: int) -> set[int]:
     return found
 
 
+def acquainted(server: Server, workers: int = 2) -> set[int]:
+    """The workers, once each watches the others: it has descriptors of their processes."""
+    found = pids(server, workers)
+    wait_until(lambda: all(watched(pid) >= workers - 1 for pid in found), 10.0)
+    return found
+
+
+def watched(pid: int) -> int:
+    """How many processes this one has descriptors of."""
+    links = [os.readlink(link.path) for link in os.scandir(f"/proc/{pid}/fd") if os.path.islink(link.path)]
+    return links.count("anon_inode:[pidfd]")
+
+
 def kill(pid: int, how: int = signal.SIGKILL) -> None:
     os.kill(pid, how)

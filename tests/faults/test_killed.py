@@ -17,6 +17,7 @@ from fault_kit import (
     GUNICORN,
     LOOPS,
     UVICORN,
+    acquainted,
     asking,
     begun,
     command,
@@ -50,8 +51,10 @@ def assert_explained(record: dict[str, Any], path: str, reason: str) -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_whatever_kills_a_worker_its_request_says_so(kind: str, path: str) -> None:
     """On every worker: method, path, client, how long it ran, the reason, and the worker's last vitals."""
-    with doomed(kind, env=EVERYWHERE) as server, asking(server, path):
-        (record,) = killed(server, within=WITHIN + 5.0)  # in which it also has to be asked and to die
+    with doomed(kind, env=EVERYWHERE) as server:
+        acquainted(server)
+        with asking(server, path):
+            (record,) = killed(server, within=WITHIN + 1.0)  # in which it also has to be asked and to die
         wait_until(lambda: len(in_json_lines(server)) == 1, 2.0)
         (line,) = in_json_lines(server)
         server.wait_for_log("killed", 2.0)
@@ -101,8 +104,10 @@ def test_a_worker_that_hangs_is_killed_for_its_timeout_and_says_where(kind: str,
 
 def test_a_uvicorn_worker_that_answers_no_more_says_where_it_was() -> None:
     """Its supervisor kills it when it misses its health check."""
-    with doomed(UVICORN) as server, asking(server, "/hold"):
-        (record,) = killed(server, within=20.0 + WITHIN)
+    with doomed(UVICORN) as server:
+        acquainted(server)
+        with asking(server, "/hold"):
+            (record,) = killed(server, within=20.0 + WITHIN)
     assert_explained(record, "/hold", "signal 9")
     assert functions(record)[-1] == "hold_the_interpreter"
 
@@ -144,6 +149,7 @@ def little_memory() -> Iterator[Path]:
 def test_a_worker_that_the_kernel_kills_for_want_of_memory(kind: str, little_memory: Path) -> None:
     """SIGKILL like any other; that it was for memory is told."""
     with doomed(kind) as server:
+        acquainted(server)
         group = [str(server.pid), *children(server.pid)]
         for pid in group:
             (little_memory / "cgroup.procs").write_text(pid)

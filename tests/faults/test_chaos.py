@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from accounts import accounts, recover
 from clients import ask, send
 from harness import REPOSITORY, Server, records, start
-from ingestion import CERTIFICATE, EVERYTHING, Ingestion, Script
+from moody_backend import CERTIFICATE, EVERYTHING, Ingestion, Script
 from report import report, size
 
 HERE = Path(__file__).parent
@@ -23,11 +24,18 @@ WORKERS = ["-w", "4", "--max-requests", str(GENERATION), "--max-requests-jitter"
 SLOWER = 1000.0  # ms, on any machine: who waited for the backend would wait for longer
 
 
-def servers(folder: Path, backend: Ingestion) -> tuple[Server, Server, dict[str, str]]:
+EXPORTERS = {"posting": "posting:Posting", "azure": "azure"}
+KEY = "00000000-0000-0000-0000-000000000000"
+
+
+def servers(folder: Path, backend: Ingestion, exporter: str) -> tuple[Server, Server, dict[str, str]]:
     """With our door, and without; and the settings of the first."""
     settings = {
-        "SERVER_TRACING_EXPORTERS": "local,posting:Posting",
+        "SERVER_TRACING_EXPORTERS": f"local,{EXPORTERS[exporter]}",
         "SERVER_TRACING_DIR": str(folder / "state"),
+        "SERVER_TRACING_AZURE_TIMEOUT": "4s",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={backend.url}/",
+        "SSL_CERT_FILE": CERTIFICATE,
         "INGESTION_URL": backend.url,
         "INGESTION_CA": CERTIFICATE,
         "PYTHONPATH": f"{REPOSITORY}:{HERE}",
@@ -37,11 +45,12 @@ def servers(folder: Path, backend: Ingestion) -> tuple[Server, Server, dict[str,
     return start(door, env=settings), start(plain, env={"PYTHONPATH": settings["PYTHONPATH"]}), settings
 
 
-def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path):
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path, exporter):
     """By the count of the clients, of the backend and of our accounts, over many generations of workers."""
     script = Script(seed=20, moods=EVERYTHING, away=AWAY, tls=True)
     with Ingestion(tmp_path / "backend", script) as backend:
-        traced, untraced, settings = servers(tmp_path, backend)
+        traced, untraced, settings = servers(tmp_path, backend, exporter)
         with traced, untraced:
             seen = send(traced.port, untraced.port, REQUESTS, CLIENTS, tmp_path)
             more = go_on(traced.port, lambda: set(backend.moods) == set(EVERYTHING))
@@ -52,10 +61,10 @@ def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path):
         taken, refused = Counter(backend.taken), Counter(backend.refused)
     requests, sent = {one for one in taken | refused if one.number}, seen.requests + more
     report(
-        "a backend that fails in every way, gone for a minute, four workers",
+        f"a backend that fails in every way, gone for a minute, four workers: {exporter}",
         requests=sent,
         lost=sent - len({one.number for one in requests}),
-        dropped=sum(sums["posting"]["dropped"].values()),
+        dropped=sum(sums[exporter]["dropped"].values()),
         duplicated=sum(count - 1 for one, count in taken.items() if one.number),
         client_errors=len(seen.errors),
         added_p99_ms=seen.added(99),
@@ -63,8 +72,8 @@ def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path):
     assert seen.errors == []
     assert len(requests) == sent == len({one.number for one in requests}), "each has one id"
     assert sums["local"]["delivered"] == sums["local"]["seen"] == sent
-    assert set(sums["posting"]["dropped"]) <= {"refused"}
-    assert len(requests - set(refused)) <= sums["posting"]["delivered"] <= len(set(taken) & requests)
+    assert {reason.partition("_")[0] for reason in sums[exporter]["dropped"]} <= {"refused"}
+    assert len(requests - set(refused)) <= sums[exporter]["delivered"] <= len(set(taken) & requests)
     assert {(one.number, one.id) for one in requests} == stored(tmp_path / "state")
     assert seen.added(50) < SLOWER
     assert seen.added(99) < SLOWER

@@ -8,7 +8,7 @@ import pytest
 from accounts import accounts, recover
 from flood import run
 from harness import REPOSITORY, events
-from ingestion import Ingestion, Script
+from moody_backend import Ingestion, Script
 from report import report, size
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accounts import accounts
 from flood import run
-from ingestion import Ingestion, Script
+from moody_backend import Ingestion, Script
 from report import LONG, report, size
 from test_pressure import settings
 

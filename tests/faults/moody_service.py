@@ -3,7 +3,7 @@
 It is a process of its own, so that nothing it does costs those it is to hold up. What it took, and what it
 refused for good, stands in `taken` and `refused` in its folder: a line for each record, with the number that
 the client put into the request's path (0: it is no request) and the record's id (of an event its name).
-Bodies are lines of JSON, gzipped or not: those of the `posting` exporter, or of Application Insights.
+Bodies are JSON, gzipped or not: those of the `posting` exporter, or of Application Insights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CERTIFICATE = str(Path(__file__).with_name("loopback.pem"))  # of 127.0.0.1, with its key, for a hundred years
-NUMBER = re.compile(rb"/r/(\d+)")
+NUMBER = re.compile(r"/r/(\d+)")
 HELD = 20.0  # seconds for which a connection that hangs is held
 STEP = 0.05
 
@@ -147,11 +147,11 @@ class Service:
         respond(connection, 200, accepted(records))
 
     def _note(self, file: str, body: bytes) -> int:
-        lines = [line for line in body.splitlines() if line.strip()]
-        told = b"".join(b"%d %s\n" % identity(line) for line in lines)
+        items = items_in(body)
+        told = b"".join(b"%d %s\n" % identity(item) for item in items)
         with self._lock:
             self._files[file].write(told)
-        return len(lines)
+        return len(items)
 
     def _take_its_time(self, records: int) -> None:
         if self._script.rate and not self.calm:
@@ -184,7 +184,7 @@ class Service:
 
     def too_large(self, connection: socket.socket, body: bytes) -> None:
         """More than one record is."""
-        if body.strip().count(b"\n"):
+        if len(items_in(body)) > 1:
             respond(connection, 413, b"")
         else:
             self.take(connection, body)
@@ -218,13 +218,17 @@ MOODS: dict[str, Callable[[Service, socket.socket, bytes], None]] = {
 EVERYTHING = dict.fromkeys(MOODS, 1) | {"take": 10}
 
 
-def identity(line: bytes) -> tuple[int, bytes]:
+def items_in(body: bytes) -> list[dict[str, Any]]:
+    """Lines of JSON, or a list."""
+    return json.loads(body) if body.startswith(b"[") else [json.loads(line) for line in body.splitlines()]
+
+
+def identity(item: dict[str, Any]) -> tuple[int, bytes]:
     """The client's number and the id of a record; of an event, what it was."""
-    item = json.loads(line)
-    data = item.get("data", {}).get("baseData", {}) if isinstance(item.get("data"), dict) else {}
-    number = NUMBER.search(line) if item.get("id") or data.get("id") else None
-    told = item.get("id") or data.get("id") or item.get("event") or data.get("name") or "-"
-    return int(number[1]) if number else 0, str(told).encode()
+    data = item.get("data", {}).get("baseData", {})
+    name = item.get("id") or data.get("id")
+    number = NUMBER.search(json.dumps(item)) if name else None
+    return int(number[1]) if number else 0, str(name or item.get("event") or data.get("name")).encode()
 
 
 def read_head(connection: socket.socket) -> tuple[bytes, bytes]:

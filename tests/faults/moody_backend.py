@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import ingestion_service
+import moody_service
 from harness import wait_until
-from ingestion_service import CERTIFICATE, EVERYTHING, Script
+from moody_service import CERTIFICATE, EVERYTHING, Script
 
 __all__ = ["CERTIFICATE", "EVERYTHING", "Ingestion", "Script", "Taken"]
 
@@ -32,7 +32,7 @@ class Ingestion:
     def __init__(self, folder: Path, script: Script) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, ingestion_service.__file__, str(folder), json.dumps(script._asdict())]
+        command = [sys.executable, moody_service.__file__, str(folder), json.dumps(script._asdict())]
         self._process = subprocess.Popen(command)
         self.port = int(wait_until(lambda: self._text("port")))
         self.url = f"{'https' if script.tls else 'http'}://127.0.0.1:{self.port}"

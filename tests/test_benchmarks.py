@@ -71,3 +71,14 @@ def test_what_an_application_can_ask_for_is_measured(tmp_path):
         variant.between()
         variant.block(2)
     assert {variant.name for variant in variants if variant.against} == set(inside.TITLES)
+
+
+def test_what_delivery_is_measured_with_is_valid_telemetry():
+    """Every request of the benchmark is taken by a service that looks at each field."""
+    from azure_cost import believable
+    from azure_kit import exporting
+    from ingestion import Ingestion
+
+    with Ingestion() as service, exporting(service) as exporter:
+        exporter.export(believable(20))
+    assert (len(service.requests()), service.rejected) == (20, [])

@@ -131,6 +131,24 @@ def test_an_exporter_that_is_not_there_is_a_failure(settings):
     assert "no_such_module" in finding.text
 
 
+def test_what_application_insights_answered_is_told(settings):
+    """Or why it did not, and what to do."""
+    from ingestion import Answer, Ingestion
+
+    with Ingestion() as service:
+        azure = {"connection_string": service.connection_string, "proxies": "off"}
+        fine = found(lambda: settings(exporters=["azure"], azure=azure))["azure"]
+        service.script(Answer(404))
+        wrong = found(lambda: settings(exporters=["azure"], azure=azure))["azure"]
+    gone = found(lambda: settings(exporters=["azure"], azure=azure))["azure"]
+    assert (fine.verdict, wrong.verdict, gone.verdict) == (OK, FAIL, FAIL)
+    assert "/v2.1/track answered 200 in" in fine.text
+    assert fine.text.endswith("1 of 1 items accepted")
+    assert "does not take telemetry of this resource (404)" in wrong.text
+    assert "copy the connection string from the portal" in wrong.remedy
+    assert gone.text == f"{service.endpoint} refused the connection"
+
+
 def test_a_hidden_configuration_is_found(settings, monkeypatch):
     """gunicorn reads the last -c only; the one in the variable is gone."""
     variables = {"GUNICORN_CMD_ARGS": "-c python:server_tracing.gunicorn"}

@@ -7,7 +7,7 @@ raises is logged and passed over. What they leave is cut to the service's limits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +34,11 @@ class Processors:
         self._mixin.clear_telemetry_processors()
         for processor in processors:
             self._mixin.add_telemetry_processor(found(processor))
+
+    def apply_all(self, items: Mapping[int, bytes]) -> dict[int, bytes]:
+        """What is left of the items of one record, by their places."""
+        applied = {place: self.apply(item) for place, item in items.items()}
+        return {place: item for place, item in applied.items() if item is not None}
 
     def apply(self, item: bytes) -> bytes | None:
         """What is left of an item; None if nothing is to be sent."""

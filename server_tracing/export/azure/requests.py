@@ -1,24 +1,20 @@
-"""What is said of a request."""
+"""What is said of a request.
+
+This and envelopes.py are passed by every request that is delivered: the usual case comes first in them, and
+what can be the same text for many requests is.
+"""
 
 from __future__ import annotations
 
 from server_tracing.record import Request
 
 from . import properties
-from .schema import (
-    SOURCE,
-    URL,
-    VERSION,
-    Measurements,
-    RequestData,
-    cut,
-    time_span,
-)
+from .schema import SOURCE, URL, VERSION, Measurements, RequestData, cut, time_span
 
 CLIENT_LEFT = "499"  # nginx's number for a client that left before there was an answer
+MOST_WORKERS = 1000  # remembered: those whose journals were adopted, too
 
-# What a request has beyond the plain ones, under these names.
-_MORE = ("reason", "kept_because", "rule", "forwarded", "close_code", "tracestate", "stack")
+_CODES = {status: str(status) for status in range(100, 600)}
 
 
 class Requests:
@@ -26,67 +22,83 @@ class Requests:
 
     def __init__(self, success_4xx: bool) -> None:
         self._failed_from = 500 if success_4xx else 400
+        self._workers: dict[int, str] = {}
 
     def data(self, request: Request, name: str) -> RequestData:
         """The data of a request whose operation is called `name`."""
-        url = _url(request)
+        ok, status = request.outcome == "ok", request.status
+        told = {"worker": self._worker(request)}
+        if not ok or request.kept_because != "rate" or request.stack is not None or request.close_code:
+            self._explain(told, request)
+        if request.annotations or request.metadata or request.headers or request.tracestate is not None:
+            _say_more(told, request)
         return RequestData(
             VERSION,
             request.span_id,
             name,
             time_span(request.duration_ms),
-            self._code(request),
-            self._success(request),
-            url,
+            (_CODES.get(status) or str(status)) if status is not None else _without_status(request),
+            status < self._failed_from if ok and status is not None else self._succeeded(request),
+            _url(request),
             _source(request) if "request-context" in request.headers else request.client_ip,
-            self._properties(request, name, url),
+            told,
             _measurements(request),
         )
 
-    def _code(self, request: Request) -> str:
-        """The status; where there was none, what became of the request."""
-        if request.status is not None:
-            return str(request.status)
-        return CLIENT_LEFT if request.outcome == "disconnected" else request.outcome
+    def _succeeded(self, request: Request) -> bool:
+        """What was answered, or left by its client, is judged by its status; all else has failed."""
+        if request.outcome not in ("ok", "disconnected"):
+            return False
+        return (request.status or int(CLIENT_LEFT)) < self._failed_from
 
-    def _success(self, request: Request) -> bool:
-        if request.outcome == "ok" or request.outcome == "disconnected":
-            return (request.status or int(CLIENT_LEFT)) < self._failed_from
-        return False
+    def _worker(self, request: Request) -> str:
+        known = self._workers.get(request.worker_pid)
+        if known is None:
+            if len(self._workers) >= MOST_WORKERS:
+                self._workers.clear()
+            known = f"{request.worker_class or ''} {request.worker_pid}".strip()
+            self._workers[request.worker_pid] = known
+        return known
 
-    def _properties(self, request: Request, name: str, url: str | None) -> dict[str, str]:
-        told = {"request.name": name, "worker": f"{request.worker_class} {request.worker_pid}"}
-        if url is not None:
-            told["request.url"] = url
+    def _explain(self, told: dict[str, str], request: Request) -> None:
+        """What became of it, and why it is shown, where that is not the usual."""
         if request.outcome != "ok":
             told["outcome"] = request.outcome
         if request.exception is not None:
             told["error.name"] = properties.text(request.exception.type)
             told["error.message"] = properties.text(request.exception.message)
-        for field in _MORE:
+        for field in ("reason", "kept_because", "rule", "stack", "close_code"):
             value = getattr(request, field)
             if value is not None:
                 told[field] = properties.text(value)
-        if request.annotations or request.metadata or request.headers or request.spans_dropped:
-            _say_more(told, request)
-        return told
+        if request.spans_dropped:
+            told["spans_dropped"] = str(request.spans_dropped)
+
+
+def _without_status(request: Request) -> str:
+    """What became of the request."""
+    return CLIENT_LEFT if request.outcome == "disconnected" else request.outcome
 
 
 def _say_more(told: dict[str, str], request: Request) -> None:
-    """What the application and its settings add."""
+    """What the application, its callers and its settings add."""
     properties.add(told, request.annotations)
     for namespace, values in request.metadata.items():
         properties.add(told, values, "" if namespace == "default" else f"{namespace}.")
     properties.add(told, request.headers, "http.header.")
-    if request.spans_dropped:
-        told["spans_dropped"] = str(request.spans_dropped)
+    if request.tracestate is not None:
+        told["tracestate"] = properties.text(request.tracestate)
 
 
 def _url(request: Request) -> str | None:
-    if request.path is None:
+    path, query, host = request.path, request.query, request.host
+    if path is None:
         return None
-    target = f"{request.path}?{request.query}" if request.query else request.path
-    return cut(f"{request.scheme}://{request.host}{target}" if request.host else target, URL)
+    if host is not None:
+        path = f"{request.scheme}://{host}{path}"
+    if query:
+        path = f"{path}?{query}"
+    return path if len(path) <= URL // 2 else cut(path, URL)
 
 
 def _source(request: Request) -> str | None:
@@ -97,18 +109,16 @@ def _source(request: Request) -> str | None:
 
 
 def _measurements(request: Request) -> Measurements:
-    vitals = request.vitals
-    if vitals is None:
-        return Measurements(
-            request.ttfb_ms,
-            request.queue_ms,
-            request.cpu_ms,
-            request.request_bytes,
-            request.response_bytes,
-            request.messages_in,
-            request.messages_out,
-        )
-    return Measurements(
-        request.ttfb_ms, request.queue_ms, request.cpu_ms, request.request_bytes, request.response_bytes,
-        request.messages_in, request.messages_out, vitals.rss_bytes, vitals.cpu_percent,
-    )  # fmt: skip
+    measured = Measurements(
+        request.ttfb_ms,
+        request.queue_ms,
+        request.cpu_ms,
+        request.request_bytes,
+        request.response_bytes,
+        request.messages_in,
+        request.messages_out,
+    )
+    if request.vitals is not None:
+        measured.worker_rss_bytes = request.vitals.rss_bytes
+        measured.worker_cpu_percent = request.vitals.cpu_percent
+    return measured

@@ -12,6 +12,8 @@ from ingestion import Ingestion
 
 from server_tracing.export.exporter import ExportError
 
+pytest.importorskip("opencensus.ext.azure")
+
 
 @pytest.fixture
 def service():

@@ -14,6 +14,9 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
+
+pytest.importorskip("cryptography", reason="comes with azure-identity, which makes the certificates here")
+
 from azure_kit import exporter, exporting, request
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization

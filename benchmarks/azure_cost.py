@@ -1,0 +1,203 @@
+"""What delivering a plain request to Application Insights costs the exporter's thread; see README.md.
+
+    python benchmarks/azure_cost.py [--quick]
+
+Exit code 0 if the budget is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from measure import Variant, rounds, where
+
+from server_tracing.config import Azure, Config
+from server_tracing.export.azure import AzureExporter, payload
+from server_tracing.export.azure.envelopes import Envelopes
+from server_tracing.export.exporter import Setup
+from server_tracing.record import Request
+
+BUDGET = 8.0  # microseconds per request, encode, compress and send
+BATCH = 500
+KEY = "00000000-0000-0000-0000-000000000001"
+PACKAGES = ("msgspec", "opencensus-ext-azure", "requests")
+ROUTES = ("/products/<int:id>", "/cart", "/checkout", "/search", "/users/<uuid:user>/orders")
+AGENTS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148",
+    "curl/8.9.1",
+)
+SERVICE = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"itemsReceived":1,"itemsAccepted":1,"errors":[]}'
+        self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+    def log_message(self, *arguments): pass
+server = HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
+
+def main() -> int:
+    """Run ours and AzureExporter in turn, and judge."""
+    parser = argparse.ArgumentParser(description="what delivering to Application Insights costs")
+    parser.add_argument("--quick", action="store_true", help="a few seconds")
+    options = parser.parse_args()
+    os.environ["APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL"] = "true"
+    print(where(PACKAGES))
+    with service() as ours, service() as theirs:
+        taken = rounds([*our_variants(ours), *their_variants(theirs)], 6 if options.quick else 40)
+    for name, costs in taken.items():
+        costs = [cost / 1000 for cost in costs]
+        tenths = statistics.quantiles(costs, n=10)
+        print(f"{name:40}{statistics.median(costs):8.2f} us  ({tenths[0]:.2f} to {tenths[-1]:.2f})")
+    spent = statistics.median(taken["ours, in all"]) / 1000
+    kept = spent <= BUDGET
+    print(f"budget {BUDGET:.0f} us: {'kept' if kept else 'MISSED'}")
+    return 0 if kept else 1
+
+
+@contextmanager
+def service() -> Iterator[str]:
+    """A service that takes everything, in a process of its own; its address."""
+    with subprocess.Popen([sys.executable, "-c", SERVICE], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+def believable(count: int) -> list[Request]:
+    """Plain requests as different from one another as real ones."""
+    draw, start = random.Random(7), datetime.now(timezone.utc)
+    return [
+        Request(
+            trace_id=f"{draw.getrandbits(128):032x}",
+            span_id=f"{draw.getrandbits(64):016x}",
+            service="shop",
+            method=draw.choice(("GET", "GET", "GET", "POST")),
+            scheme="https",
+            http_version="1.1",
+            host="shop.example.com",
+            path=f"/products/{draw.randrange(100_000)}",
+            query=f"page={draw.randrange(20)}" if number % 3 else None,
+            route=draw.choice(ROUTES),
+            status=draw.choice((200, 200, 200, 304, 404)),
+            outcome="ok",
+            start=start + timedelta(microseconds=draw.randrange(10**6)),
+            duration_ms=int(draw.expovariate(1 / 20e6)) / 1e6,
+            ttfb_ms=int(draw.expovariate(1 / 16e6)) / 1e6,
+            request_bytes=0,
+            response_bytes=draw.randrange(100_000),
+            client_ip=f"203.0.{draw.randrange(256)}.{draw.randrange(256)}",
+            user_agent=draw.choice(AGENTS),
+            server="gunicorn 27.0.1",
+            worker_pid=4711,
+            worker_class="sync",
+            kept_because="rate",
+        )
+        for number in range(count)
+    ]
+
+
+def our_variants(endpoint: str) -> list[Variant]:
+    """The exporter as it is run, and the first half of its way."""
+    settings = Azure(connection_string=f"InstrumentationKey={KEY};IngestionEndpoint={endpoint}", proxies={})
+    config = Config(service="shop", exporters=("azure",), azure=settings)
+    exporter = AzureExporter(Setup(config, {}, "shop", ""))
+    envelopes, records = Envelopes(config, KEY), believable(BATCH)
+
+    def export(count: int) -> None:
+        for size in batches(count):
+            exporter.export(records[:size])
+
+    def encode(count: int) -> None:
+        for size in batches(count):
+            for record in records[:size]:
+                for envelope in envelopes.of(record):
+                    payload.encode(envelope)
+
+    return [Variant("ours, in all", export), Variant("ours, envelope as JSON", encode)]
+
+
+def their_variants(endpoint: str) -> list[Variant]:
+    """AzureExporter's envelope, and its whole way: JSON and a post of a hundred at a time."""
+    from opencensus.ext.azure.trace_exporter import AzureExporter as Theirs
+
+    string = f"InstrumentationKey={KEY};IngestionEndpoint={endpoint}"
+    exporter = Theirs(connection_string=string, enable_local_storage=False)
+    spans = list(map(span_data, believable(100)))
+
+    def envelope(count: int) -> None:
+        for number in range(count):
+            list(exporter.span_data_to_envelope(spans[number % 100]))
+
+    def emit(count: int) -> None:
+        for first in range(0, count, 100):
+            exporter.emit(spans[: min(100, count - first)])
+
+    def encode(count: int) -> None:
+        for number in range(count):
+            json.dumps(list(exporter.span_data_to_envelope(spans[number % 100])), default=str)
+
+    return [
+        Variant("AzureExporter, in all", emit),
+        Variant("AzureExporter, envelope as JSON", encode),
+        Variant("AzureExporter, envelope alone", envelope),
+    ]
+
+
+def span_data(request: Request) -> Any:
+    """The same request as OpenCensus' Flask middleware leaves it."""
+    from opencensus.trace import span as span_module
+    from opencensus.trace.samplers import AlwaysOnSampler
+    from opencensus.trace.span_context import SpanContext
+    from opencensus.trace.tracer import Tracer
+
+    kept: list[Any] = []
+
+    class Keeping:
+        def export(self, data: list[Any]) -> None:
+            kept.extend(data)
+
+    tracer = Tracer(SpanContext(trace_id=request.trace_id), AlwaysOnSampler(), Keeping())
+    span = tracer.start_span()
+    span.span_kind = span_module.SpanKind.SERVER
+    attributes = {
+        "http.host": request.host,
+        "http.method": request.method,
+        "http.path": request.path,
+        "http.url": f"https://{request.host}{request.path}?{request.query or ''}",
+        "http.route": request.route,
+        "http.status_code": request.status,
+    }
+    for key, value in attributes.items():
+        tracer.add_attribute_to_current_span(key, value)
+    tracer.end_span()
+    return kept[0]
+
+
+def batches(count: int) -> list[int]:
+    """So many records in batches of about the same size, BATCH at most."""
+    number = -(-count // BATCH)
+    return [count * (place + 1) // number - count * place // number for place in range(number)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

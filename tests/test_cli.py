@@ -221,6 +221,12 @@ class TestMistakes:
         monkeypatch.setenv("SERVER_TRACING_SAMPLING_RATE", "lots")
         assert run(f"requests --state-dir {state}")[0] == 0
 
+    def test_what_is_running_cannot_be_followed(self, run, state):
+        """It would wait for ever: what arrives has ended."""
+        code, lines, errors = run("requests --follow --outcome running")
+        assert (code, lines) == (2, [])
+        assert "--follow shows requests once they have ended" in errors
+
     @pytest.mark.parametrize("name", ["requests", "requests --follow", "trace 12", "stats", "health"])
     def test_no_state_is_exit_code_1_and_a_sentence(self, run, tmp_path, name):
         """Nothing is made by looking."""

@@ -48,6 +48,8 @@ def command(*, limit: int, following: bool, as_json: bool, state_dir: str | None
     config = common.settings(state_dir).config
     screen = Screen.standard()
     found = _found(config, wanted)
+    if following and wanted.outcomes == {"running"}:
+        raise click.UsageError("--follow shows requests once they have ended, and these have not.")
     if following:
         _follow(screen, config, wanted, found, limit, as_json)
     count = show(screen, islice(found, limit or None), as_json=as_json, now=now)

@@ -55,7 +55,10 @@ def _statuses(text: str) -> range:
     if found["hundred"]:
         return range(int(found["hundred"]) * 100, int(found["hundred"]) * 100 + 100)
     first = int(found["one"] or found["first"])
-    return range(first, int(found["last"] or first) + 1)
+    last = int(found["last"] or first)
+    if last < first:
+        raise ValueError(f"{text!r} is no status: it ends before it begins.")
+    return range(first, last + 1)
 
 
 def outcomes(text: str) -> list[str]:

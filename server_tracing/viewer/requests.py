@@ -17,6 +17,7 @@ from .table import Cell, Column, Table
 
 SHORT_ID = 12  # digits of a trace id on a terminal: enough for `trace`, 8 of them are the time
 WIDE = 120  # columns from which on there is room for the service and the worker
+NARROW = 72  # columns up to which the request itself needs the room of its trace's id
 POLL = 0.4  # seconds between looks while following; workers store that often
 OUTCOME_STYLES = {
     "error": ("red",),
@@ -75,7 +76,8 @@ def _columns(screen: Screen) -> Iterator[Column]:
     yield Column("TIME")
     yield Column("RESULT")
     yield Column("TOOK", right=True)
-    yield Column("TRACE")
+    if not _is_narrow(screen):
+        yield Column("TRACE")
     if _is_wide(screen):
         yield Column("SERVICE")
         yield Column("WORKER", right=True)
@@ -85,14 +87,19 @@ def _is_wide(screen: Screen) -> bool:
     return screen.width is None or screen.width >= WIDE
 
 
+def _is_narrow(screen: Screen) -> bool:
+    return screen.width is not None and screen.width <= NARROW
+
+
 def _row(screen: Screen, request: Request, now: datetime) -> Sequence[Cell]:
     terminal = screen.is_terminal
     cells = [
         Cell(clock(request.start, now) if terminal else full_time(request.start), ("dim",)),
         result(request),
         Cell(duration(request.duration_ms)),
-        Cell(request.trace_id[:SHORT_ID] if terminal else request.trace_id, ("dim",)),
     ]
+    if not _is_narrow(screen):
+        cells.append(Cell(request.trace_id[:SHORT_ID] if terminal else request.trace_id, ("dim",)))
     if _is_wide(screen):
         cells += [Cell(visible(request.service)), Cell(str(request.worker_pid), ("dim",))]
     return [*cells, Cell(target(request), (), note(request), ("dim",))]

@@ -62,6 +62,12 @@ def test_a_time_of_day_is_the_last_one_there_was():
     assert moment(f"{later:%H:%M}", local) == later - timedelta(days=1)
 
 
+def test_a_range_of_statuses_that_ends_before_it_begins_is_none():
+    """It would silently match nothing."""
+    with pytest.raises(ValueError, match="'600-500' is no status: it ends before it begins"):
+        statuses("600-500")
+
+
 @pytest.mark.parametrize("text", ["yesterday", "25:00", "-5m", "99999999999d", "2026-13-01"])
 def test_what_is_no_time_is_said(text):
     """With what would be one; also what overflows."""

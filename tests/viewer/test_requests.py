@@ -32,7 +32,7 @@ def test_a_pipe_gets_everything_and_no_colour():
     assert line.startswith(f"{after(1).astimezone():%Y-%m-%d %H:%M:%S}.000")
 
 
-@pytest.mark.parametrize("width", [80, 100, 119, 120, 200])
+@pytest.mark.parametrize("width", [50, 60, 72, 73, 80, 100, 119, 120, 200])
 def test_a_terminal_gets_lines_that_fit(width):
     """Whatever is in them, also with colours on."""
     told = [request(1), failed(2), killed(3), request(4, path="/x" * 200), request(5, path="/日本" * 100)]

@@ -177,6 +177,14 @@ class TestTables:
         """It is said."""
         assert run("recover")[:2] == (0, ["Nothing was left behind."])
 
+    def test_only_its_owner_can_recover_a_state_directory(self, run, state, monkeypatch):
+        """To find nothing of somebody else's would say that nothing is there."""
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 54321)
+        code, lines, errors = run("recover")
+        assert (code, lines) == (1, [])
+        assert f"{state} belongs to " in errors
+        assert "run this as " in errors
+
     def test_another_state_directory_can_be_named(self, run, state, tmp_path):
         """Stronger than the environment."""
         store = Store(str(tmp_path / "other" / FILE))

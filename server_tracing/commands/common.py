@@ -12,7 +12,7 @@ from typing import TypeVar
 import click
 
 from server_tracing.config import Config, ConfigError, Loaded, load, resolve_state_dir
-from server_tracing.statedir import user_name
+from server_tracing.statedir import StateDirError, user_name
 from server_tracing.store import FILE, View
 
 Chosen = TypeVar("Chosen")
@@ -40,13 +40,17 @@ def settings(state_dir: str | None) -> Loaded:
 
 def become_owner(state_dir: str) -> None:
     """As root, start again as the owner of the state: files that root made in it would lock servers out.
+    Anybody else can be nobody but himself.
 
     Not without a new start: an interpreter below /root, say, could not import what it needs any more, and
     records would be dropped for want of an exporter.
     """
     uid = owner(state_dir)
-    if os.geteuid() != 0 or not uid:
+    if uid in (None, os.geteuid()):
         return
+    if os.geteuid() != 0:
+        name = user_name(uid)
+        raise StateDirError(f"{state_dir} belongs to {name}: run this as {name}.")
     os.setgroups([])
     os.setgid(os.stat(state_dir).st_gid)
     os.setuid(uid)
@@ -54,7 +58,7 @@ def become_owner(state_dir: str) -> None:
     try:
         os.execve(sys.executable, command, {**os.environ, "SERVER_TRACING_DIR": state_dir})  # noqa: S606
     except OSError as error:
-        raise click.ClickException(
+        raise StateDirError(
             f"{state_dir} belongs to {user_name(uid)}, who cannot run {sys.executable} ({error.strerror}): "
             f"run this as {user_name(uid)}, with a Python of that user."
         ) from None

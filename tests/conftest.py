@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,7 +42,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_sessionfinish(session):
-    """Journals of the servers that tests have killed do not stay in the machine's memory."""
+    """Journals of the servers that tests have killed do not stay in the machine's memory, nor does the socket
+    that X-Ray's SDK opens when it is imported."""
+    if "aws_xray_sdk.core" in sys.modules:
+        sys.modules["aws_xray_sdk.core"].xray_recorder.emitter._socket.close()
     if hasattr(session.config, "workerinput"):  # one of several processes; the last to end tidies up
         return
     for folder in Path(f"/dev/shm/server-tracing-{os.geteuid()}").glob("*"):

@@ -847,6 +847,17 @@ def test_destinations_tell_where_records_go_and_nothing_else():
     assert azure(connection_string="a") != azure(connection_string="b")
 
 
+def test_a_rate_that_decides_nothing_is_said(read):
+    """Where the rules of X-Ray do: somebody who sets a rate expects it to count."""
+    by_xray = 'exporters = ["xray"]\n[sampling]\nrate = 0.1\n'
+    source = read(toml=by_xray).sources["sampling.rate"]
+    assert read(toml=by_xray).warnings == [
+        f"sampling.rate ({source}) decides nothing: X-Ray's rules do; see xray.sampling."
+    ]
+    assert read(toml=by_xray + '[xray]\nsampling = "ratio"\n').warnings == []
+    assert read(toml='exporters = ["xray"]').warnings == []
+
+
 def test_a_backend_that_is_not_used_is_no_destination():
     """A connection string in the environment changes nothing for who exports locally."""
     with_azure = Config(azure=Azure(connection_string="x"))

@@ -59,6 +59,10 @@ class Consultation:
             self._report()
         return max(0.0, min(self._fetch_at, self._report_at) - self._clock())
 
+    def origin_is(self, origin: str | None) -> None:
+        """Where this runs is known: rules for other places are not ours."""
+        self._rules.origin_is(origin)
+
     @property
     def client_id(self) -> str:
         """Names this process to the service: 24 hex digits that no child of it inherits."""

@@ -76,6 +76,8 @@ class XRayExporter:
             from .plugins import PLUGINS
 
             self._segments.surroundings, self._plugins = explore(self._plugins, PLUGINS), ()
+            if self._consultation is not None:
+                self._consultation.origin_is(self._segments.surroundings.origin)
 
     def _sheets(self, record: Record) -> Sequence[Sheet]:
         """The documents of a record."""

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from believable import event, request, requests, vitals
+from central_kit import central, rule
 from export_kit import Worker, assert_balanced
 from standin_daemon import Daemon
 
@@ -16,6 +17,7 @@ from server_tracing.export.pace import Pace
 from server_tracing.export.registry import create
 from server_tracing.export.shape import Shaper
 from server_tracing.export.xray.exporter import XRayExporter
+from server_tracing.export.xray.surroundings import Plugin
 from server_tracing.record import Outcome, Running
 from server_tracing.sampling import Sampler
 
@@ -122,3 +124,16 @@ def test_it_may_block_is_told_of_what_takes_long_and_has_a_spool():
     assert wanted.spool_size
     assert repr(made) == "<XRayExporter to the X-Ray daemon at 127.0.0.1:2000>"
     made.close()
+
+
+def test_rules_for_other_places_are_left_out_once_plugins_have_told_where_this_is(monkeypatch):
+    """The thread that asks them looks after the rules, too."""
+    found = Plugin("AWS::EC2::Instance", lambda: {"ec2": {"instance_id": "i-1"}})
+    monkeypatch.setattr("server_tracing.export.xray.plugins.PLUGINS", {"ec2": found})
+    rules = central(rule("ecs", 1, ServiceType="AWS::ECS::*"), rule("Default", 10000))
+    config = Config(exporters=("xray",), xray=XRay(daemon_address="127.0.0.1:1", plugins=("ec2",)))
+    one = XRayExporter(Setup(config, {}, "shop", "", rules))
+    before = rules.find(None, None, None).name
+    one.tend()
+    assert (before, rules.find(None, None, None).name) == ("ecs", "Default")
+    one.close()

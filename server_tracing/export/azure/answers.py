@@ -33,6 +33,7 @@ from .wire import Reply
 TRANSIENT = frozenset((401, 402, 403, 408, 429, 439, 500, 502, 503, 504))  # also of a single item
 QUOTA = frozenset((402, 439))
 REDIRECT = frozenset((307, 308))
+WRONG_PLACE = frozenset((401, 403, 404, 421))  # after a redirect: the address it named is no good
 QUOTA_PAUSE = 3600.0  # seconds; the daily one is renewed at a fixed hour
 WRONG_PLACE_PAUSE = 300.0  # somebody has to change a setting first
 LONGEST_TOLD = 200  # characters of what the service says

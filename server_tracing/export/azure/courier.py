@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from server_tracing import __version__
 
 from . import payload
-from .answers import REDIRECT, NotAReceiptError, Refusal, Ruling, ruling, wait
+from .answers import REDIRECT, WRONG_PLACE, NotAReceiptError, Refusal, Ruling, ruling, wait
 from .clock import Skew
 from .credentials import NoTokenError, Tokens
 from .route import MOST_HOPS, RedirectError, Route
@@ -63,7 +63,8 @@ class Courier:
         ruled = self._ask(items)
         if ruled.renew and self._tokens is not None:
             self._tokens.forget()
-            ruled = self._ask(items)
+            if len(ruled.later) == len(items):  # none was accepted: they can all be sent again at once
+                ruled = self._ask(items)
         if ruled.split:
             return self._halves(items)
         ruled = self._with_time_corrected(ruled)
@@ -98,7 +99,7 @@ class Courier:
                 raise
             self.skew.see(reply)
             if reply.status not in REDIRECT:
-                if reply.status >= 400 and reply.status not in (400, 413):
+                if reply.status in WRONG_PLACE:
                     self._route.reset()
                 return reply
             self._route.follow(reply.header("location"))

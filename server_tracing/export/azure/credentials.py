@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from importlib import import_module
+from inspect import iscoroutine
 from typing import Any
 
 from server_tracing.units import printable
@@ -47,6 +48,9 @@ class Tokens:
         try:
             self._credential = self._credential or made(self._given)
             token = self._credential.get_token(self._scope)
+            if iscoroutine(token):
+                token.close()
+                raise NoTokenError(f"{_name(self._given)} is asynchronous: take the one that is not in .aio")
             self._token, self._ends = str(token.token), float(token.expires_on)
         except NoTokenError:
             raise

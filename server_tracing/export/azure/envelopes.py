@@ -21,7 +21,7 @@ from .failures import exception_data, is_exception
 from .messages import message_data
 from .metrics import metrics
 from .names import Names
-from .requests import Requests
+from .requests import Requests, address
 from .schema import ID, TAG, BaseData, Data, Envelope, Tags, cut
 
 SMALLEST_RATE = 1e-6  # of a share: below that one item would stand for more than anybody serves
@@ -46,9 +46,9 @@ MESSAGE = _names("Message")
 class Envelopes:
     """Makes envelopes for one instrumentation key; `shift` is added to every time (see clock.py)."""
 
-    def __init__(self, config: Config, key: str, host: str = "") -> None:
+    def __init__(self, config: Config, key: str) -> None:
         self._key = raw(key)
-        self._instance = raw(cut(host or platform.node(), TAG["instance"]))
+        self._instance = raw(cut(platform.node(), TAG["instance"]))
         self._sdk = raw(f"server-tracing:{__version__}")
         self._version = raw(cut(config.azure.version, TAG["version"])) if config.azure.version else None
         self._metrics = config.azure.metrics_interval > 0
@@ -84,7 +84,7 @@ class Envelopes:
                 request.trace_id,
                 request.parent_id,
                 name,
-                request.client_ip,
+                address(request),
                 cut(request.user_agent, TAG["agent"]) if request.user_agent else None,
                 cut(request.user, TAG["user"]) if request.user else None,
             ),

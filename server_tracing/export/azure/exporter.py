@@ -128,10 +128,8 @@ class AzureExporter:
         chosen = {place: item for place, item in enumerate(items) if not unsent or place in unsent}
         if self._processors is not None:
             chosen = self._processors.apply_all(chosen)
-            if 0 not in chosen and (
-                not unsent or 0 in unsent
-            ):  # without its request, nothing leads to the rest
-                parts.lose("processor")
+            if 0 not in chosen and (not unsent or 0 in unsent):
+                parts.lose("processor")  # without its request, nothing leads to the rest
                 return
         parts.add_some(chosen)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from server_tracing.record import Request
 
 from . import properties
-from .schema import SOURCE, URL, VERSION, Measurements, RequestData, cut, time_span
+from .schema import LONGEST_ADDRESS, SOURCE, URL, VERSION, Measurements, RequestData, cut, time_span
 
 CLIENT_LEFT = "499"  # nginx's number for a client that left before there was an answer
 MOST_WORKERS = 1000  # remembered: those whose journals were adopted, too
@@ -40,7 +40,7 @@ class Requests:
             (_CODES.get(status) or str(status)) if status is not None else _without_status(request),
             status < self._failed_from if ok and status is not None else self._succeeded(request),
             _url(request),
-            _source(request) if "request-context" in request.headers else request.client_ip,
+            _source(request) if "request-context" in request.headers else address(request),
             told,
             _measurements(request),
         )
@@ -75,6 +75,12 @@ class Requests:
             told["spans_dropped"] = str(request.spans_dropped)
 
 
+def address(request: Request) -> str | None:
+    """Of the client, if it is one."""
+    told = request.client_ip
+    return told if told is None or len(told) <= LONGEST_ADDRESS else None
+
+
 def _without_status(request: Request) -> str:
     """What became of the request."""
     return CLIENT_LEFT if request.outcome == "disconnected" else request.outcome
@@ -105,7 +111,7 @@ def _source(request: Request) -> str | None:
     """Which Application Insights resource the caller reports to, as its SDK says; else its address."""
     parts = (part.strip() for part in request.headers["request-context"].split(","))
     told = next((part.removeprefix("appId=") for part in parts if part.startswith("appId=")), "")
-    return cut(told, SOURCE) or request.client_ip
+    return cut(told, SOURCE) or address(request)
 
 
 def _measurements(request: Request) -> Measurements:

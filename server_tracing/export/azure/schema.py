@@ -14,7 +14,8 @@ from msgspec import Raw, Struct
 VERSION = 2  # of every kind of baseData
 
 # Characters, as .NET counts them: UTF-16 units.
-TAG = {"role": 256, "instance": 256, "version": 1024, "user": 1024, "agent": 2048, "parent": 128}
+TAG = {"role": 256, "instance": 256, "version": 1024, "user": 1024, "agent": 2048}
+LONGEST_ADDRESS = 45
 ID = 128
 NAME = 1024
 URL = 2048

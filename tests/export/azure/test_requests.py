@@ -209,7 +209,7 @@ def test_every_length_is_kept_whatever_a_request_holds(sent):
         host=HOSTILE, route="/" + HOSTILE, stack=HOSTILE, outcome="killed", status=None, tracestate=HOSTILE,
         annotations={HOSTILE[:200]: HOSTILE, "": "", "n": float("nan"), "big": 10**5000},
         metadata={"default": {"a": [HOSTILE] * 3, "deep": {1: {2: HOSTILE}}}, HOSTILE[:300]: {"k": "v"}},
-        headers={"h": HOSTILE},
+        headers={"h": HOSTILE}, client_ip=HOSTILE, trace_id="a" * 32,
     )  # fmt: skip
     (item,) = sent(hostile)
     assert item["data"]["baseData"]["id"] == hostile.span_id

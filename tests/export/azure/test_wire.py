@@ -393,6 +393,28 @@ def test_a_credential_that_is_not_there_is_a_sentence(name):
         Tokens(name, "a").header()
 
 
+def test_an_asynchronous_credential_is_not_for_threads():
+    """The sentence says which one is."""
+
+    class Asynchronous:
+        async def get_token(self, *_scopes: str): ...
+
+    with pytest.raises(NoTokenError, match="Asynchronous is asynchronous"):
+        Tokens(Asynchronous(), "a").header()
+
+
+def test_items_that_were_refused_for_the_token_are_not_sent_with_those_that_were_accepted(secure):
+    """Only they wait for the new token."""
+    service, credential = secure(), Credential(1e12)
+    service.script(Answer(206, errors={1: (401, "token")}))
+    with exporting(service, credential=credential) as one:
+        with pytest.raises(ExportError) as caught:
+            one.export([request(1), request(2)])
+        one.export(caught.value.remaining)
+    assert [post.headers["authorization"] for post in service.posts] == ["Bearer t1", "Bearer t2"]
+    assert [data["id"] for data in service.requests()] == [f"{number:016x}" for number in (1, 2)]
+
+
 def test_tokens_are_not_shown(secure):
     """In no repr, in no error."""
     service = secure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from server_tracing.identity import new_id
+from server_tracing.journal import locks
 from server_tracing.journal.filesystems import kind_of
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ring import MINIMAL_ROOM
@@ -241,3 +243,26 @@ def test_the_map_is_fully_allocated_before_it_is_used(
     mine = journals(tmp_path / "state", shm)
     assert mine.create(origin(mine), SIZE).path is None
     assert [file for _, _, files in os.walk(tmp_path) for file in files] == []
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["deleted", "held, then deleted"])
+def test_a_new_lock_that_is_tidied_away_is_made_anew(shm, tmp_path, monkeypatch, holds):
+    """A sibling that starts at the same time may take it for a left-over: the journal still stands there."""
+    flock, others = fcntl.flock, []
+
+    def sweep_once(lock: int, how: int) -> None:
+        if not others:
+            (path,) = Path(shm).rglob("*.lock")
+            others.append(os.open(path, os.O_RDWR))
+            path.unlink()
+            if holds:
+                flock(others[0], fcntl.LOCK_EX)
+        flock(lock, how)
+
+    monkeypatch.setattr(locks.fcntl, "flock", sweep_once)
+    mine = journals(tmp_path / "state", shm)
+    journal = mine.create(origin(mine), SIZE)
+    os.close(others[0])
+    assert journal.path is not None
+    assert journal.path.startswith(shm)
+    assert mine.notes == []

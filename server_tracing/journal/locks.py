@@ -10,13 +10,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 
+ATTEMPTS, PAUSE = 5, 0.002  # seconds: whoever holds it just deletes two files
 OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # nobody can send us elsewhere, or make us wait
 _held: set[int] = set()  # by this process; given up by a forked child, or it would outlive its parent
 
 
 def take_new(path: str) -> int:
-    """The lock of a journal that is about to be made."""
+    """The lock of a journal that is about to be made. Between its making and its taking somebody who tidies up
+    may think that its maker was killed, and take it away: then there is another."""
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(BlockingIOError, FileExistsError):
+            return _take_new(path)
+        time.sleep(PAUSE)
+    return _take_new(path)
+
+
+def _take_new(path: str) -> int:
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

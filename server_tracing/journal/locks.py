@@ -18,8 +18,8 @@ _held: set[int] = set()  # by this process; given up by a forked child, or it wo
 
 
 def take_new(path: str) -> int:
-    """The lock of a journal that is about to be made. Between its making and its taking somebody who tidies up
-    may think that its maker was killed, and take it away: then there is another."""
+    """The lock of a journal that is about to be made. Between its making and its taking, somebody who tidies
+    up may think that its maker was killed, and take it away: then there is another."""
     for _ in range(ATTEMPTS):
         with contextlib.suppress(BlockingIOError, FileExistsError):
             return _take_new(path)

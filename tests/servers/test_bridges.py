@@ -11,8 +11,12 @@ from test_inside import GUNICORN, SERVERS, VISITS, command, crowd, installed
 
 KINDS = [kind for kind in SERVERS if kind != "tornado" and not kind.startswith("any")]
 NOWHERE = "InstrumentationKey=12345678-1234-1234-1234-123456789abc;IngestionEndpoint=http://127.0.0.1:9"
-AZURE = {"SERVER_TRACING_EXPORTERS": "local,azure", "SERVER_TRACING_AZURE_CONNECTION_STRING": NOWHERE}
-BOTH = {"SERVER_TRACING_XRAY_PATCH": "sqlite3", **AZURE}
+BACKENDS = {
+    "SERVER_TRACING_EXPORTERS": "local,xray,azure",
+    "SERVER_TRACING_AZURE_CONNECTION_STRING": NOWHERE,
+    "SERVER_TRACING_XRAY_DAEMON_ADDRESS": "127.0.0.1:9",
+}
+PATCHED = {"SERVER_TRACING_XRAY_PATCH": "sqlite3"}
 
 
 @cache
@@ -49,7 +53,7 @@ ASYNC = {**SYNC, "task": "outer", "in task": "task"}
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_hundred_interleaved_requests_keep_to_themselves(kind):
     """Spans of both libraries, in each other, in tasks and in threads; patched from outside."""
-    with served(kind, **BOTH) as server:
+    with served(kind, **BACKENDS, **PATCHED) as server:
         answers = crowd(server.port)
         server.records(VISITS)
         server.stop()
@@ -67,6 +71,21 @@ def test_two_hundred_interleaved_requests_keep_to_themselves(kind):
     assert "cannot find the current segment" not in log
 
 
+@pytest.mark.parametrize("kind", ["gthread", "gevent", "uvicorn"])
+def test_libraries_may_be_imported_in_the_middle_of_a_request(kind):
+    """The requests that are open then are found, and followed from there."""
+    with served(kind, **BACKENDS, TEST_LAZY="1") as server:
+        answers = crowd(server.port)
+        records = server.records(VISITS)
+    for record in records:
+        name = record["path"].rpartition("/")[2]
+        assert answers[name]["seen"] == [record["trace_id"]]
+        assert record["annotations"] == {"xray": name, "opencensus": name}
+        assert {f"outer {name}", f"inner {name}", f"thread {name}"} <= {
+            each["name"] for each in record["spans"]
+        }
+
+
 @pytest.mark.parametrize("early", [["--preload"], ["gunicorn.conf"]], ids=["preloaded", "own configuration"])
 def test_libraries_are_instrumented_before_the_application_is_imported(early, tmp_path):
     """Also where the master imports it, and where the door is two lines of a configuration file."""
@@ -81,7 +100,7 @@ def test_libraries_are_instrumented_before_the_application_is_imported(early, tm
         )
         argv = ["gunicorn", "-c", str(conf), "bridged_app:wsgi"]
     env = {"SERVER_TRACING_XRAY_PATCH": "sqlite3,no_such_module"} if "--preload" in early else {}
-    with start(argv, {**AZURE, **env}) as server:
+    with start(argv, {**BACKENDS, **env}) as server:
         server.talk(get("/visit/one"))
         (record,) = server.records(1)
         assert parents(record) == SYNC
@@ -101,7 +120,7 @@ def test_who_uses_neither_pays_for_nothing():
     """With both backends on: no library is imported, and nothing is hooked."""
     files = {"uninterested.py": UNINTERESTED}
     argv = ["gunicorn", "-c", "python:server_tracing.gunicorn", "uninterested:wsgi"]
-    with start(argv, {**AZURE, "PYTHONPATH": f"{REPOSITORY}:{{root}}"}, files=files) as server:
+    with start(argv, {**BACKENDS, "PYTHONPATH": f"{REPOSITORY}:{{root}}"}, files=files) as server:
         assert (
             body_of(server.talk(get("/")))
             == b"['server_tracing.inside.opening', 'server_tracing.inside.arrivals']"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -12,7 +13,7 @@ import pytest
 from harness import APPS, PYTHON, REPOSITORY, environment, get, start, status_of
 
 ARGV = ["gunicorn", "-c", "python:server_tracing.gunicorn", "-k", "sync", "migrated_django:application"]
-BOTH = {"SERVER_TRACING_EXPORTERS": "local,azure", "SERVER_TRACING_XRAY_PATCH": "sqlite3"}
+BOTH = {"SERVER_TRACING_EXPORTERS": "local,xray,azure"}
 
 
 @cache
@@ -24,7 +25,7 @@ def has_libraries() -> bool:
 
 @pytest.fixture(params=[{}, {"TEST_WITHOUT": "1"}], ids=["both installed", "only their settings"])
 def served(request):
-    """The project behind gunicorn, and the socket where the SDK would send to."""
+    """The project behind gunicorn, and the socket where segments are sent to."""
     if not has_libraries():
         pytest.skip("not all of the libraries")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
@@ -35,6 +36,15 @@ def served(request):
             server.installed = not request.param
             server.daemon = daemon
             yield server
+
+
+def sent_to(daemon):
+    """The segments that have arrived."""
+    documents = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            documents.append(json.loads(daemon.recv(65536).partition(b"\n")[2]))
+    return documents
 
 
 def visit(server, path, host="shop"):
@@ -57,8 +67,8 @@ def test_one_request_is_one_record(served):
         assert "sqlite.query" in {span["name"] for span in record["spans"]}
         root = f"1-{record['trace_id'][:8]}-{record['trace_id'][8:]}"
         assert f"X-Amzn-Trace-Id: Root={root}".encode() in answer
-    with pytest.raises(BlockingIOError):
-        served.daemon.recv(65536)
+    served.stop()
+    assert [document["id"] for document in sent_to(served.daemon)] == [record["span_id"]]
 
 
 def test_what_goes_wrong_stays_in_its_request(served):
@@ -128,7 +138,7 @@ def test_config_lists_what_became_of_each_entry(way):
     assert rows["service"] == ("My shop", "Django settings, XRAY_RECORDER['AWS_XRAY_TRACING_NAME']")
     assert rows["exclude"] == ("health", "Django settings, OPENCENSUS['TRACE']['EXCLUDELIST_PATHS']")
     assert rows["azure.connection_string"] == ("***", "Django settings, OPENCENSUS['TRACE']['EXPORTER']")
-    assert rows["xray.patch"][1] == "environment SERVER_TRACING_XRAY_PATCH"
+    assert rows["xray.sampling"] == ("ratio", "Django settings, XRAY_RECORDER['SAMPLING']")
     assert rows["XRAY_RECORDER['SAMPLING']"] == ("read as xray.sampling, sampling.rate", "Django settings")
     assert rows["XRAY_RECORDER['MAX_TRACE_BACK']"][0].startswith("ignored: ")
     assert rows["OPENCENSUS['TRACE']['PROPAGATOR']"][0].endswith("; set propagation")

@@ -128,6 +128,7 @@ class Worker:
         clock: Clock | None = None,
         reasons: Callable[[int], tuple[str, int] | None] | None = None,
         size: int = 1 << 20,
+        fold: Callable[[str, Checkpoint], object] | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.config = config or settings()
@@ -137,6 +138,7 @@ class Worker:
         self.memory = next((e for e in exporters if isinstance(e, MemoryExporter)), MemoryExporter())
         self.sinks = [self.sink(exporter) for exporter in exporters or (self.memory,)]
         self.folded: dict[str, Checkpoint] = {}
+        fold = fold or self.folded.__setitem__
         self.journals = journals or NoJournals()
         pace = Pace(sleep=lambda seconds: None)
         sampler = sampler_for(self.config, self.clock)
@@ -149,9 +151,7 @@ class Worker:
             return source
 
         self.source = open_source(self.journal)
-        self.claims = Claims(
-            self.journals, open_source, self.folded.__setitem__, Deaths(reasons), draw=lambda: 0.0
-        )
+        self.claims = Claims(self.journals, open_source, fold, Deaths(reasons), draw=lambda: 0.0)
         joiner = self.source.joiner
         chores = (
             Heads(self.journal, joiner, lambda: list(self.recorder.open.values()), pace),
@@ -162,7 +162,7 @@ class Worker:
             self.sinks,
             self.claims,
             self.journals,
-            self.folded.__setitem__,
+            fold,
             chores=chores,
             clock=self.clock,
         )

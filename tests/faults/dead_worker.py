@@ -8,6 +8,7 @@ from pathlib import Path
 from export_kit import Backend, Clock, Worker, origin, settings
 
 from server_tracing.capture.faults import fault_from
+from server_tracing.export.deaths import UNKNOWN, Deaths
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.inline import Inline
 from server_tracing.export.memory import MemoryExporter
@@ -68,7 +69,7 @@ def deliver(journal: Journal) -> tuple[list[Request], Checkpoint, int]:
     )
     while source.read(clock()):
         pass
-    source.report_killed(journal.aborted or "unknown", clock())
+    source.report_killed(Deaths().of(journal, "", 99.0) or UNKNOWN, clock())
     source.settle()
     return memory.requests, source.close_accounts(), source.joiner.gaps
 

@@ -21,6 +21,7 @@ CLIENTS = 4
 GENERATION = size(200, 10_000)  # requests after which a worker is replaced
 AWAY = size([(2.0, 2.0)], [(20.0, 60.0), (150.0, 20.0)])
 WORKERS = ["-w", "4", "--max-requests", str(GENERATION), "--max-requests-jitter", str(GENERATION // 10)]
+SPOOL = 1 << 30  # bytes: nothing is let go for want of room
 SLOWER = 1000.0  # ms, on any machine: who waited for the backend would wait for longer
 
 
@@ -34,6 +35,8 @@ def servers(folder: Path, backend: Ingestion, exporter: str) -> tuple[Server, Se
         "SERVER_TRACING_EXPORTERS": f"local,{EXPORTERS[exporter]}",
         "SERVER_TRACING_DIR": str(folder / "state"),
         "SERVER_TRACING_AZURE_TIMEOUT": "4s",
+        "SERVER_TRACING_AZURE_STORAGE_MAX_SIZE": str(SPOOL),
+        "INGESTION_SPOOL": str(SPOOL),
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={backend.url}/",
         "SSL_CERT_FILE": CERTIFICATE,
         "INGESTION_URL": backend.url,

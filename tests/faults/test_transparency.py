@@ -17,7 +17,7 @@ from test_gunicorn import installed
 from twins import Twins
 from uvicorn_support import has_protocol_door, uvicorn
 
-EXAMPLES = size(10, 300)
+EXAMPLES = size(10, 1_000)
 ASGI = "watching_app:asgi"
 GUNICORN = ["gunicorn", "-c", "python:server_tracing.gunicorn"]
 WSGI_WORKERS = ("sync", "gthread", "gevent", "gevent_pywsgi", "tornado")

@@ -14,11 +14,14 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from server_tracing.units import printable
+
+from .punctual import PunctualResponse
 
 BODILESS = (204, 304)  # not read; a server that sends one all the same would have it read as the next answer
 MAX_REPLY = 4 << 20  # bytes of an answer that are read; one error takes about 200
@@ -68,9 +71,14 @@ class Wire:
         deadline = self._clock() + self._timeout
         try:
             connection = self._connect(parts)
+            connection.response_class = partial(  # type: ignore[assignment]
+                PunctualResponse, left=lambda: deadline - self._clock()
+            )
+            if connection.sock is not None:
+                connection.sock.settimeout(self._timeout)
             target = url if self._in_full else url[len(f"{parts.scheme}://{parts.netloc}") :]
             connection.request("POST", target, body, {**headers, **self._credentials})
-            return self._read(connection, deadline)
+            return self._read(connection)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise UnreachableError(_sentence(error, parts, self._timeout)) from error
@@ -122,15 +130,13 @@ class Wire:
         poll.register(connection.sock, select.POLLIN)
         return bool(poll.poll(0))
 
-    def _read(self, connection: http.client.HTTPConnection, deadline: float) -> Reply:
+    def _read(self, connection: http.client.HTTPConnection) -> Reply:
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
         parts, room = [], MAX_REPLY
         while room > 0 and (part := response.read1(min(room, 64 << 10))):
             parts.append(part)
             room -= len(part)
-            if self._clock() > deadline:
-                raise TimeoutError
         whole = response.isclosed() or response.length == 0
         response.close()  # which leaves the connection open
         if response.will_close or not whole or response.status in BODILESS:

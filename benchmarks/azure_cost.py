@@ -10,16 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from measure import Variant, rounds, where
+from plain_requests import BATCH, batches, believable
 
 from server_tracing.config import Azure, Config
 from server_tracing.export.azure import AzureExporter, payload
@@ -28,15 +27,8 @@ from server_tracing.export.exporter import Setup
 from server_tracing.record import Request
 
 BUDGET = 8.0  # microseconds per request, encode, compress and send
-BATCH = 500
 KEY = "00000000-0000-0000-0000-000000000001"
 PACKAGES = ("msgspec", "opencensus-ext-azure", "requests")
-ROUTES = ("/products/<int:id>", "/cart", "/checkout", "/search", "/users/<uuid:user>/orders")
-AGENTS = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0",
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148",
-    "curl/8.9.1",
-)
 SERVICE = """
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -81,39 +73,6 @@ def service() -> Iterator[str]:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.kill()
-
-
-def believable(count: int) -> list[Request]:
-    """Plain requests as different from one another as real ones."""
-    draw, start = random.Random(7), datetime.now(timezone.utc)
-    return [
-        Request(
-            trace_id=f"{draw.getrandbits(128):032x}",
-            span_id=f"{draw.getrandbits(64):016x}",
-            service="shop",
-            method=draw.choice(("GET", "GET", "GET", "POST")),
-            scheme="https",
-            http_version="1.1",
-            host="shop.example.com",
-            path=f"/products/{draw.randrange(100_000)}",
-            query=f"page={draw.randrange(20)}" if number % 3 else None,
-            route=draw.choice(ROUTES),
-            status=draw.choice((200, 200, 200, 304, 404)),
-            outcome="ok",
-            start=start + timedelta(microseconds=draw.randrange(10**6)),
-            duration_ms=int(draw.expovariate(1 / 20e6)) / 1e6,
-            ttfb_ms=int(draw.expovariate(1 / 16e6)) / 1e6,
-            request_bytes=0,
-            response_bytes=draw.randrange(100_000),
-            client_ip=f"203.0.{draw.randrange(256)}.{draw.randrange(256)}",
-            user_agent=draw.choice(AGENTS),
-            server="gunicorn 27.0.1",
-            worker_pid=4711,
-            worker_class="sync",
-            kept_because="rate",
-        )
-        for number in range(count)
-    ]
 
 
 def our_variants(endpoint: str) -> list[Variant]:
@@ -191,12 +150,6 @@ def span_data(request: Request) -> Any:
         tracer.add_attribute_to_current_span(key, value)
     tracer.end_span()
     return kept[0]
-
-
-def batches(count: int) -> list[int]:
-    """So many records in batches of about the same size, BATCH at most."""
-    number = -(-count // BATCH)
-    return [count * (place + 1) // number - count * place // number for place in range(number)]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from measure import Added, Variant, added, rounds
 
@@ -73,11 +74,30 @@ def test_what_an_application_can_ask_for_is_measured(tmp_path):
     assert {variant.name for variant in variants if variant.against} == set(inside.TITLES)
 
 
+def test_what_delivery_to_x_ray_is_measured_with_are_segments():
+    """Every request of the benchmark, and what the SDK makes of it, would be taken."""
+    pytest.importorskip("aws_xray_sdk")
+    from plain_requests import believable
+    from segment_schema import checked
+    from standin_daemon import Daemon
+    from xray_cost import exporter, their_segment
+
+    from server_tracing.config import XRay
+
+    with Daemon() as daemon:
+        ours = exporter(XRay(daemon_address=daemon.address))
+        ours.export(believable(20))
+        ours.close()
+        assert len(daemon.settled()) == 20
+    theirs = their_segment(believable(1)[0]).to_dict() | {"in_progress": None}
+    assert checked(msgspec.json.encode({key: value for key, value in theirs.items() if value is not None}))
+
+
 def test_what_delivery_is_measured_with_is_valid_telemetry():
     """Every request of the benchmark is taken by a service that looks at each field."""
-    from azure_cost import believable
     from azure_kit import exporting
     from ingestion import Ingestion
+    from plain_requests import believable
 
     with Ingestion() as service, exporting(service) as exporter:
         exporter.export(believable(20))

@@ -19,6 +19,7 @@ from server_tracing.daemon_address import DaemonAddress, Place
 from server_tracing.export.exporter import ExportError
 from server_tracing.record import Record
 
+from . import burst
 from .transport import Sheet
 
 HEADER = b'{"format":"json","version":1}\n'
@@ -53,41 +54,48 @@ class Datagrams:
         self._resolve = resolve
         self._new_socket = new_socket
         self._socket: Any = None
+        self._together = False  # whether the kernel takes a burst in one call
         self._places: list[tuple[int, Any]] = []  # families and addresses, the one in use first
         self._fresh_until = 0.0
 
     def deliver(self, records: Sequence[Record], documents: Callable[[Record], Sequence[Sheet]]) -> None:
         """Hand the documents of all records over, with pauses in which the daemon can read."""
         self._open()
-        send, sent, size = self._socket.send, 0, 0
+        waiting: list[bytes] = []
+        first = size = 0
         for place, record in enumerate(records):
             for sheet in documents(record):
-                try:
-                    send(HEADER + sheet.data)
-                except OSError as error:
-                    self._try_again(HEADER + sheet.data, error, records[place:])
-                sent, size = sent + 1, size + len(sheet.data)
-                if sent >= BURST or size >= BYTES:
+                first = first if waiting else place
+                waiting.append(HEADER + sheet.data)
+                size += len(sheet.data)
+                if len(waiting) >= BURST or size >= BYTES:
+                    self._hand_over(waiting, records, first)
                     self._sleep(PAUSE)
-                    sent = size = 0
+                    waiting, size = [], 0
+        self._hand_over(waiting, records, first)
         self._hear(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
-    def _try_again(self, datagram: bytes, error: OSError, left: Sequence[Record]) -> None:
-        """A full buffer may empty soon; everything else is heard now."""
-        for wait in FULL_WAITS:
-            if error.errno not in FULL:
-                break
-            self._sleep(wait)
+    def _hand_over(self, datagrams: list[bytes], records: Sequence[Record], first: int) -> None:
+        """A burst, in one call where that can be; a full buffer is waited for."""
+        waits = iter(FULL_WAITS)
+        while datagrams:
+            together = self._together and burst.fit(datagrams)
             try:
-                self._socket.send(datagram)
-            except OSError as again:
-                error = again
-            else:
-                return
-        if error.errno in FULL:
-            message = f"the socket to {self.place} is full"
-            raise ExportError(message, remaining=left, reason="socket_full")
-        self._hear(error.errno or errno.EIO)
+                if together:
+                    burst.send(self._socket, datagrams)
+                    return
+                self._socket.send(datagrams[0])
+                del datagrams[0]
+            except OSError as error:
+                if together and error.errno in burst.REFUSED:
+                    self._together = False
+                elif error.errno not in FULL:
+                    self._hear(error.errno or errno.EIO)
+                elif (wait := next(waits, None)) is not None:
+                    self._sleep(wait)
+                else:
+                    message = f"the socket to {self.place} is full"
+                    raise ExportError(message, remaining=records[first:], reason="socket_full") from None
 
     def _hear(self, code: int) -> None:
         """What the kernel says of what was sent before: then none of it can be trusted to have arrived."""
@@ -115,7 +123,7 @@ class Datagrams:
             except OSError as error:
                 opened.close()
                 self._hear(error.errno or errno.EIO)
-            self._socket = opened
+            self._socket, self._together = opened, burst.supported(opened)
 
     def _look_up(self) -> None:
         try:
@@ -144,10 +152,7 @@ class Datagrams:
     def probe(self, sheet: Sheet) -> str:
         """Hand one document over, and listen for whoever says that nobody is there."""
         self._open()
-        try:
-            self._socket.send(HEADER + sheet.data)
-        except OSError as error:
-            self._try_again(HEADER + sheet.data, error, ())
+        self._hand_over([HEADER + sheet.data], (), 0)
         self._sleep(ECHO)
         self._hear(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         told = f"a test segment was handed over to {self.place}; by UDP nothing comes back"

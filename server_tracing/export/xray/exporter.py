@@ -56,7 +56,7 @@ class XRayExporter:
         self._look_around()
         self._unencodable = 0
         try:
-            self._transport.deliver(records, self._sheets)
+            self._transport.deliver(records, self.sheets)
         except ExportError as error:
             if self._unencodable and error.remaining is not None:
                 error.refused = Counter(error.refused) + Counter(unencodable=self._unencodable)
@@ -67,7 +67,7 @@ class XRayExporter:
     def probe(self, record: Record) -> str:
         """Send one segment and say what came back."""
         self._look_around()
-        (sheet,) = self._sheets(record)
+        (sheet,) = self.sheets(record)
         return self._transport.probe(sheet)
 
     def _look_around(self) -> None:
@@ -79,7 +79,7 @@ class XRayExporter:
             if self._consultation is not None:
                 self._consultation.origin_is(self._segments.surroundings.origin)
 
-    def _sheets(self, record: Record) -> Sequence[Sheet]:
+    def sheets(self, record: Record) -> Sequence[Sheet]:
         """The documents of a record."""
         if type(record) is Request:
             request = record

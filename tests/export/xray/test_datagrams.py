@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from standin_daemon import Daemon
 
 from server_tracing.daemon_address import parse
 from server_tracing.export.exporter import ExportError
+from server_tracing.export.xray import burst
 from server_tracing.export.xray.datagrams import BURST, FULL_WAITS, HEADER, PAUSE, RESOLVED_FOR, Datagrams
 from server_tracing.export.xray.transport import Sheet
 
@@ -25,17 +27,23 @@ def sheets(one) -> list[Sheet]:
 
 
 class Socket:
-    """A socket that answers as the test scripted: an error number per call of `send`, or None."""
+    """A socket that answers as the test scripted: an error number per call, or None. `together` says that it
+    takes bursts; what it sent is remembered call by call."""
 
-    def __init__(self, *script: int | None, pending: int = 0) -> None:
+    def __init__(self, *script: int | None, pending: int = 0, together: bool = False) -> None:
         self.script = list(script)
         self.pending = pending
-        self.sent: list[str] = []
+        self.together = together
+        self.calls: list[list[str]] = []
         self.address: object = None
         self.closed = False
 
     def __call__(self, *_kind: int) -> Socket:
         return self
+
+    @property
+    def sent(self) -> list[str]:
+        return [document for call in self.calls for document in call]
 
     def setblocking(self, flag: bool) -> None:
         assert not flag
@@ -44,14 +52,29 @@ class Socket:
         self.address = address
 
     def send(self, datagram: bytes) -> None:
+        self._take([datagram])
+
+    def sendmsg(self, content: list[bytes], control: list[tuple[int, int, bytes]]) -> None:
+        assert self.together
+        ((level, option, size),) = control
+        assert (level, option) == (socket.SOL_UDP, burst.UDP_SEGMENT)
+        (cut,) = struct.unpack("H", size)
+        (all_of_it,) = content
+        self._take([all_of_it[at : at + cut] for at in range(0, len(all_of_it), cut)])
+
+    def _take(self, datagrams: list[bytes]) -> None:
         code = self.script.pop(0) if self.script else None
         if code is not None:
             raise OSError(code, "no")
-        assert datagram.startswith(HEADER)
-        self.sent.append(datagram[len(HEADER) :].decode())
+        assert all(datagram.startswith(HEADER) for datagram in datagrams)
+        self.calls.append([datagram[len(HEADER) :].rstrip().decode() for datagram in datagrams])
 
-    def getsockopt(self, *_option: int) -> int:
-        return self.pending
+    def getsockopt(self, level: int, option: int) -> int:
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
+            return self.pending
+        if not self.together:
+            raise OSError(errno.ENOPROTOOPT, "no")
+        return 0
 
     def close(self) -> None:
         self.closed = True
@@ -118,6 +141,51 @@ def test_a_batch_is_told_that_nobody_listened_when_it_is_all_sent():
     assert one.closed
 
 
+def test_small_datagrams_go_together_filled_up_with_blanks():
+    """One call of the kernel for a burst, where it knows how; the documents are the same."""
+    one = Socket(together=True)
+    way(one).deliver(RECORDS, lambda one: [Sheet("", one.path.encode() * (2 if one.path == "/1" else 1))])
+    assert one.calls == [["/0", "/1/1", "/2"]]
+    large = Socket(together=True)
+    way(large).deliver(RECORDS, lambda one: [Sheet("", one.path.encode() * 800)])
+    assert [len(call) for call in large.calls] == [1, 1, 1]
+    way(alone := Socket(together=True)).deliver(RECORDS[:1], lambda one: sheets(one)[:1])
+    assert alone.calls == [["/0-a"]]
+
+
+@pytest.mark.parametrize("code", burst.REFUSED)
+def test_a_network_that_takes_no_bursts_gets_them_one_by_one(code):
+    """From then on; nothing is lost, nothing sent twice."""
+    one = Socket(code, together=True)
+    datagrams = way(one)
+    for _ in range(2):
+        datagrams.deliver(RECORDS, sheets)
+    assert one.calls == [[document] for document in ALL * 2]
+
+
+def test_a_full_buffer_takes_a_burst_whole_or_not_at_all():
+    """As it does a single one."""
+    one = Socket(errno.EAGAIN, None, together=True)
+    way(one).deliver(RECORDS, sheets)
+    assert one.calls == [ALL]
+    with pytest.raises(ExportError, match="is full") as caught:
+        way(Socket(*[errno.ENOBUFS] * 9, together=True)).deliver(RECORDS, sheets)
+    assert caught.value.remaining == RECORDS
+
+
+def test_the_kernel_here_cuts_bursts_apart():
+    """As the exporter relies on; where it cannot, this says so."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taker:
+        taker.bind(("127.0.0.1", 0))
+        taker.settimeout(10)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect(taker.getsockname())
+            if not burst.supported(sender):
+                pytest.skip("this kernel does not")
+            burst.send(sender, [b"one", b"three", b"two"])
+            assert [taker.recv(100) for _ in range(3)] == [b"one  ", b"three", b"two  "]
+
+
 def test_a_full_buffer_is_waited_for_and_nothing_is_lost():
     """A while longer each time."""
     slept: list[float] = []
@@ -128,11 +196,11 @@ def test_a_full_buffer_is_waited_for_and_nothing_is_lost():
 
 
 def test_what_a_buffer_that_stays_full_has_not_taken_is_tried_again_later():
-    """What it has taken is not sent twice, but for the record it stopped in."""
-    one = Socket(None, None, None, *[errno.EAGAIN] * 9)
+    """From the burst on that it stopped in: twice is better than never."""
+    one = Socket(*[None] * BURST, *[errno.EAGAIN] * 9)
     with pytest.raises(ExportError, match="is full") as caught:
-        way(one).deliver(RECORDS, sheets)
-    assert caught.value.remaining == RECORDS[1:]
+        way(one).deliver(RECORDS * 10, sheets)
+    assert caught.value.remaining == (RECORDS * 10)[BURST // 2 :]
     assert caught.value.reason == "socket_full"
 
 

@@ -26,7 +26,7 @@ def span(number: int, parent: int = 1, **given: Any) -> FinishedSpan:
 def documents(one: Request, threshold: int = 30) -> list[dict]:
     """What would be sent, each checked."""
     exporter = XRayExporter(Setup(Config(xray=XRay(streaming_threshold=threshold)), {}, "shop", ""))
-    return [checked(sheet.data) for sheet in exporter._sheets(one)]
+    return [checked(sheet.data) for sheet in exporter.sheets(one)]
 
 
 def within(document: dict) -> dict[str, list]:

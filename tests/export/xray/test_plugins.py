@@ -79,7 +79,7 @@ def segment(*names: str) -> dict:
     """A segment of an exporter with these plugins."""
     exporter = XRayExporter(Setup(Config(xray=XRay(plugins=names)), {}, "shop", ""))
     exporter.tend()
-    (sheet,) = exporter._sheets(request())
+    (sheet,) = exporter.sheets(request())
     return checked(sheet.data)
 
 

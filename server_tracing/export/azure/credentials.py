@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import import_module
 from inspect import iscoroutine
 from typing import Any
 
 from server_tracing.units import printable
+
+from .loading import load
 
 EARLY = 300.0  # seconds before its end that a token is renewed
 LONGEST_TOLD = 300
@@ -64,11 +65,8 @@ def made(credential: Any) -> Any:
     """A credential by its name; a class is called, an object is taken as it is."""
     if not isinstance(credential, str):
         return credential
-    module, _, path = credential.rpartition(":") if ":" in credential else ("azure.identity", "", credential)
     try:
-        found: Any = import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
+        found = load(credential if ":" in credential else f"azure.identity:{credential}")
     except (ImportError, AttributeError) as error:
         raise NoTokenError(f"there is no credential called {credential}: {error}") from error
     return found() if isinstance(found, type) or not hasattr(found, "get_token") else found

@@ -31,7 +31,7 @@ DATABASES = {
 QUERY = ".query"  # OpenCensus' spans: `postgresql.query`, with the statement under the same name
 # What is said elsewhere in the item, and need not be a property as well.
 TOLD = ("http.", "url.", "db.statement", "db.query.text")
-TOLD_BLOCKS = ("http", "sql", "namespace")
+TOLD_BLOCKS = ("http", "sql", "namespace", "flags")
 
 
 class Call(NamedTuple):
@@ -55,7 +55,7 @@ class Dependencies:
         """The dependency that a span is; one without an end lasted `until_ms`, when its request ended."""
         call = self._call(span)
         finished = span.duration_ms is not None
-        failed = call.failed or span.exception is not None or not finished
+        failed = call.failed or span.exception is not None or bool(span.metadata.get("flags")) or not finished
         return RemoteDependencyData(
             VERSION,
             span.span_id,
@@ -91,13 +91,10 @@ class Dependencies:
 
     def _http(self, span: FinishedSpan) -> Call:
         asked, answered = _block(span, "http", "request"), _block(span, "http", "response")
-        url = str(asked.get("url") or "") or _first(span.annotations, "http.url", "url.full")
-        method = str(asked.get("method") or "") or _first(
-            span.annotations, "http.method", "http.request.method"
-        )
-        status = str(answered.get("status") or "") or _first(
-            span.annotations, "http.status_code", "http.response.status_code"
-        )
+        said = span.annotations
+        url = str(asked.get("url") or _first(said, "http.url", "url.full"))
+        method = str(asked.get("method") or _first(said, "http.method", "http.request.method"))
+        status = str(answered.get("status") or _first(said, "http.status_code", "http.response.status_code"))
         if span.kind not in ("client", "remote") and not asked:
             return Call(span.name, IN_PROCESS, code=status)  # served within the process, such as by a mount
         target, path, shown = self._address(url)
@@ -127,18 +124,16 @@ class Dependencies:
 
 def _database(span: FinishedSpan) -> Call:
     said, block = span.annotations, _block(span, "sql")
-    system = str(block.get("database_type") or "") or _first(said, "db.system", "db.system.name", "db.type")
+    system = str(block.get("database_type") or _first(said, "db.system", "db.system.name", "db.type"))
     if system.lower() in ("", "sql") and span.name.endswith(QUERY):
         system = span.name.removesuffix(QUERY)
     kind = DATABASES.get(system.lower(), system.lower())
     host, port, url_path = _database_address(str(block.get("url") or ""))
     host = host or _host(span)
     database = _first(said, "db.name", "db.namespace", "db.instance") or url_path
-    statement = str(block.get("sanitized_query") or "") or _first(
-        said, "db.statement", "db.query.text", span.name
-    )
+    written = block.get("sanitized_query") or _first(said, "db.statement", "db.query.text", span.name)
     where = f"{host}:{port}" if port else host
-    return Call(span.name, kind or "SQL", " | ".join(filter(None, (where, database))), statement)
+    return Call(span.name, kind or "SQL", " | ".join(filter(None, (where, database))), str(written))
 
 
 def _database_address(url: str) -> tuple[str, int | None, str]:

@@ -22,7 +22,7 @@ from .messages import message_data
 from .metrics import metrics
 from .names import Names
 from .requests import Requests, address
-from .schema import ID, TAG, BaseData, Data, Envelope, Tags, cut
+from .schema import AGENT, ID, INSTANCE, NAME, ROLE, USER, BaseData, Data, Envelope, Tags, cut
 
 SMALLEST_RATE = 1e-6  # of a share: below that one item would stand for more than anybody serves
 
@@ -48,9 +48,9 @@ class Envelopes:
 
     def __init__(self, config: Config, key: str) -> None:
         self._key = raw(key)
-        self._instance = raw(cut(platform.node(), TAG["instance"]))
+        self._instance = raw(cut(platform.node(), INSTANCE))
         self._sdk = raw(f"server-tracing:{__version__}")
-        self._version = raw(cut(config.azure.version, TAG["version"])) if config.azure.version else None
+        self._version = raw(cut(config.azure.version, NAME)) if config.azure.version else None
         self._metrics = config.azure.metrics_interval > 0
         self._names = Names()
         self._requests = Requests(config.azure.success_4xx)
@@ -77,7 +77,7 @@ class Envelopes:
             start,
             self._key,
             Tags(
-                request.service if len(request.service) <= 100 else cut(request.service, TAG["role"]),
+                request.service if len(request.service) <= 100 else cut(request.service, ROLE),
                 self._instance,
                 self._sdk,
                 self._version,
@@ -85,8 +85,8 @@ class Envelopes:
                 request.parent_id,
                 name,
                 address(request),
-                cut(request.user_agent, TAG["agent"]) if request.user_agent else None,
-                cut(request.user, TAG["user"]) if request.user else None,
+                cut(request.user_agent, AGENT) if request.user_agent else None,
+                cut(request.user, USER) if request.user else None,
             ),
             Data(REQUEST[1], self._requests.data(request, name)),
         )
@@ -142,7 +142,7 @@ class Envelopes:
     # ------------------------------------------------------------ a worker
 
     def _vitals(self, vitals: WorkerVitals) -> Iterator[Envelope]:
-        instance = raw(cut(vitals.host, TAG["instance"])) if vitals.host else self._instance
+        instance = raw(cut(vitals.host, INSTANCE)) if vitals.host else self._instance
         for data in metrics(vitals):
             yield self._of_worker(METRIC, data, vitals.time, vitals.service, instance)
 
@@ -156,5 +156,5 @@ class Envelopes:
     def _of_worker(
         self, kind: tuple[Raw, Raw], data: BaseData, time: datetime, service: str, instance: Raw
     ) -> Envelope:
-        tags = Tags(cut(service, TAG["role"]), instance, self._sdk, self._version)
+        tags = Tags(cut(service, ROLE), instance, self._sdk, self._version)
         return Envelope(kind[0], time + self.shift, self._key, tags, Data(kind[1], data))

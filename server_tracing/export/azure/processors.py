@@ -8,14 +8,14 @@ raises is logged and passed over. What they leave is cut to the service's limits
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from . import properties
+from .loading import load
 from .payload import encode_any
-from .schema import NAME, URL, cut
+from .schema import NAME, TAGS, URL, cut
 
 Processor = str | Callable[[Any], object]
 
@@ -50,17 +50,14 @@ def found(processor: Processor) -> Callable[[Any], object]:
     """A processor by its import string."""
     if not isinstance(processor, str):
         return processor
-    module, _, path = processor.partition(":")
     try:
-        function: Any = import_module(module)
-        for name in path.split("."):
-            function = getattr(function, name)
+        function: Callable[[Any], object] = load(processor)
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         raise ProcessorError(f"the telemetry processor {processor} cannot be imported ({why})") from error
     if not callable(function):
         raise ProcessorError(f"the telemetry processor {processor} is not a function")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _opencensus(item: dict[str, Any]) -> Any:
@@ -83,11 +80,13 @@ def _within_limits(envelope: Any) -> dict[str, Any]:
     data = dict(envelope["data"])
     base = {key: value for key, value in data["baseData"].items() if value is not None}
     told: dict[str, str] = {}
-    properties.add(told, base.get("properties") or {})
+    given = base.get("properties")
+    properties.add(told, given if isinstance(given, Mapping) else {})
     base["properties"] = told
     for key, limit in (("name", NAME), ("url", URL)):
         if isinstance(base.get(key), str):
             base[key] = cut(base[key], limit)
     item = {key: value for key, value in envelope.items() if value is not None}
-    item["tags"] = {str(key): cut(str(value), NAME) for key, value in item.get("tags", {}).items()}
+    tags = {str(key): str(value) for key, value in item.get("tags", {}).items()}
+    item["tags"] = {key: cut(value, TAGS.get(key, NAME)) for key, value in tags.items() if value}
     return {**item, "data": {**data, "baseData": base}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from server_tracing.record import Request
 
 from . import properties
-from .schema import LONGEST_ADDRESS, SOURCE, URL, VERSION, Measurements, RequestData, cut, time_span
+from .schema import ADDRESS, SOURCE, URL, VERSION, Measurements, RequestData, cut, time_span
 
 CLIENT_LEFT = "499"  # nginx's number for a client that left before there was an answer
 MOST_WORKERS = 1000  # remembered: those whose journals were adopted, too
@@ -78,7 +78,7 @@ class Requests:
 def address(request: Request) -> str | None:
     """Of the client, if it is one."""
     told = request.client_ip
-    return told if told is None or len(told) <= LONGEST_ADDRESS else None
+    return told if told is None or len(told) <= ADDRESS else None
 
 
 def _without_status(request: Request) -> str:

@@ -14,8 +14,30 @@ from msgspec import Raw, Struct
 VERSION = 2  # of every kind of baseData
 
 # Characters, as .NET counts them: UTF-16 units.
-TAG = {"role": 256, "instance": 256, "version": 1024, "user": 1024, "agent": 2048}
-LONGEST_ADDRESS = 45
+TAGS = {
+    "ai.application.ver": 1024,
+    "ai.cloud.role": 256,
+    "ai.cloud.roleInstance": 256,
+    "ai.device.id": 1024,
+    "ai.device.locale": 64,
+    "ai.device.model": 256,
+    "ai.device.oemName": 256,
+    "ai.device.osVersion": 256,
+    "ai.device.type": 64,
+    "ai.internal.sdkVersion": 64,
+    "ai.location.ip": 45,
+    "ai.operation.correlationVector": 64,
+    "ai.operation.id": 128,
+    "ai.operation.name": 1024,
+    "ai.operation.parentId": 128,
+    "ai.session.id": 64,
+    "ai.user.accountId": 1024,
+    "ai.user.authUserId": 1024,
+    "ai.user.id": 128,
+    "ai.user.userAgent": 2048,
+}
+ROLE, INSTANCE = TAGS["ai.cloud.role"], TAGS["ai.cloud.roleInstance"]
+ADDRESS, AGENT, USER = TAGS["ai.location.ip"], TAGS["ai.user.userAgent"], TAGS["ai.user.authUserId"]
 ID = 128
 NAME = 1024
 URL = 2048

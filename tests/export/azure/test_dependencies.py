@@ -159,6 +159,12 @@ def test_messages_and_remote_procedures():
     assert (one.type, one.target) == ("grpc", "Shop")
 
 
+def test_a_call_that_x_ray_flags_failed():
+    """Throttled, or at fault, where no exception and no status says so."""
+    one = told(span(metadata={"namespace": "remote", "flags": ["throttle"]}))
+    assert (one.success, one.properties) == (False, {})
+
+
 def test_a_span_that_had_not_ended_failed():
     """It lasted as long as its request, and says so."""
     one = told(span("charge", "internal", duration_ms=None))

@@ -106,12 +106,23 @@ def test_what_they_leave_is_valid_whatever_they_put_there(service):
         base = envelope.data.baseData
         base.properties.update({"x" * 500: "y" * 20_000, "object": object(), "n": 1.5, "half": "\ud800"})
         base.name = "n" * 5000
-        envelope.tags["ai.user.id"] = "u" * 120
+        envelope.tags.update({"ai.user.id": "u" * 500, "ai.session.id": "s" * 500, "ai.location.ip": ""})
 
     with exporting(service, processors=(fill,)) as one:
         one.export([request()])
     assert service.rejected == []
     assert len(service.requests()) == 1
+
+
+def test_properties_that_are_none_are_none(service):
+    """Whatever a processor puts in their place."""
+
+    def spoil(envelope):
+        envelope.data.baseData.properties = 7
+
+    with exporting(service, processors=(spoil,)) as one:
+        one.export([request()])
+    assert service.requests()[0]["properties"] == {}
 
 
 @pytest.mark.parametrize("name", ["no_such_module:f", "shop_telemetry:missing", "shop_telemetry:__name__"])

@@ -17,7 +17,7 @@ work. Measured and read in opencensus-ext-azure 1.1.15:
 - its storage keeps batches for seven days where the service takes 48 hours, readable by everybody, and loses
   what is not JSON: export/spool.py;
 - its envelopes: exceptions are rejected, roles are called `gunicorn`, counts are wrong under sampling:
-  envelopes.py and its neighbours. tests/export/azure/differences.py has them field by field.
+  envelopes.py and its neighbours. docs/application-insights.md has the differences field by field.
 """
 
 from .exporter import AzureExporter

@@ -258,6 +258,25 @@ def test_durations_are_time_spans(milliseconds, written):
     assert time_span(milliseconds) == written
 
 
+@pytest.mark.parametrize(
+    ("microseconds", "written"),
+    [
+        (0, "0.00:00:00.000"),
+        (500, "0.00:00:00.001"),
+        (1500, "0.00:00:00.002"),
+        (999_500, "0.00:00:01.000"),
+        (3_600_000_000, "0.01:00:00.000"),
+        (90_061_001_000, "1.01:01:01.001"),
+    ],
+)
+def test_rounded_to_milliseconds_durations_are_opencensus_own(microseconds, written):
+    """Rounded half up, as it does; we leave the rounding to whoever shows them."""
+    days, _, clock = time_span(microseconds / 1000).partition(".")
+    hours, minutes, seconds = clock.split(":")
+    total = ((int(days) * 24 + int(hours)) * 60 + int(minutes)) * 60 + float(seconds)
+    assert time_span(int(total * 1000 + 0.5))[:-3] == written
+
+
 class TestNames:
     """Operations are as many as the application has, however many paths are tried."""
 

@@ -31,6 +31,7 @@ MAX_METADATA = 32768  # bytes of one value
 
 _SPAN, _NOTE = int(Kind.SPAN), int(Kind.NOTE)
 _lock = rlock()  # held where two threads of one request must not both be the first
+_pid = os.getpid()  # a call of it costs as much as half of everything else that is asked before a span
 encode = msgspec.msgpack.Encoder().encode
 
 
@@ -132,7 +133,7 @@ class Live(Nobody):
     @property
     def in_this_process(self) -> bool:
         """Whether it is served here: a fork of a worker has one in its context that it does not serve."""
-        return os.getpid() == self.host.origin.pid
+        return self.host.origin.pid == _pid
 
     @property
     def ended(self) -> bool:
@@ -257,7 +258,8 @@ class Live(Nobody):
 
 
 def _in_child() -> None:
-    global _lock
+    global _lock, _pid
+    _pid = os.getpid()
     _lock = rlock()  # the inherited one may be held by a thread that does not exist here
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from google.rpc.code_pb2 import Code
@@ -67,6 +68,22 @@ class TheirSpan(Span, eq=False):
     theirs: Any = None  # None once it has ended
 
 
+class Attributes(span_module.BoundedDict):  # type: ignore[misc]
+    """A span's attributes, each in the journal as soon as it is set, by whatever way."""
+
+    def __init__(self, span: JoinedSpan) -> None:
+        super().__init__(span_module.MAX_NUM_ATTRIBUTES)
+        self.ours = span.ours
+        self.span = weakref.ref(span)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.ours.annotate(key, value)
+        span = self.span()
+        if span is not None and span.in_place_of_the_request and self.ours.live is not None:
+            annotate_request(self.ours.live, key, value)
+
+
 class JoinedSpan(span_module.Span):  # type: ignore[misc]
     """A span within a request."""
 
@@ -75,6 +92,7 @@ class JoinedSpan(span_module.Span):  # type: ignore[misc]
         self.raised: BaseException | None = None
         self._kind = span_module.SpanKind.UNSPECIFIED
         super().__init__(name, parent, span_id=f"{ours.span_id:016x}", context_tracer=tracer)
+        self.attributes = Attributes(self)
 
     @property
     def span_kind(self) -> int:
@@ -95,12 +113,6 @@ class JoinedSpan(span_module.Span):  # type: ignore[misc]
         """Whether it is what middleware begins."""
         return self._kind == SERVER and not self.ours.parent_id
 
-    def add_attribute(self, attribute_key: Any, attribute_value: Any) -> None:
-        super().add_attribute(attribute_key, attribute_value)
-        self.ours.annotate(attribute_key, attribute_value)
-        if self.in_place_of_the_request and self.ours.live is not None:
-            annotate_request(self.ours.live, attribute_key, attribute_value)
-
     def span(self, name: str = "child_span") -> JoinedSpan:
         """A child that ends by itself, as OpenCensus has it: what is begun while it runs is not within it."""
         child = TheirSpan(label(name))
@@ -113,6 +125,11 @@ class JoinedSpan(span_module.Span):  # type: ignore[misc]
         made = JoinedSpan(name, self, child)
         self._child_spans.append(made)
         return made
+
+    def start(self) -> None:
+        """Said when it is made, and again by `with`: the first word counts."""
+        if self.start_time is None:
+            super().start()
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         self.raised = error
@@ -223,12 +240,14 @@ class RequestTracer(ContextTracer):  # type: ignore[misc]
         live = live_in_hand()
         if live is None:
             return self.own.start_span(name)
-        if begun_by_middleware():
+        above = open_span()
+        if above is None and begun_by_middleware():
             say_once_that_it_can_go()
             return request_span(live)
-        above, ours = current_span(live), TheirSpan(label(name))
+        ours = TheirSpan(label(name))
         begin(ours)
-        ours.theirs = theirs = JoinedSpan(name, above, ours, self)
+        parent = above.theirs if above is not None else parent_of(ours, live)
+        ours.theirs = theirs = JoinedSpan(name, parent, ours, self)
         activate(ours)
         theirs.start()
         return theirs
@@ -263,6 +282,11 @@ class RequestTracer(ContextTracer):  # type: ignore[misc]
         return span
 
 
+def parent_of(ours: Span, live: Live) -> NullContextManager:
+    """The request, or a span of somebody else's, as the parent of one of OpenCensus': that is an id to it."""
+    return NullContextManager(span_id=f"{ours.parent_id:016x}" if ours.parent_id else live.span_id)
+
+
 def is_azure(exporter: object) -> bool:
     """Whether this is OpenCensus' own way to Application Insights."""
     module = sys.modules.get("opencensus.ext.azure.trace_exporter")
@@ -293,7 +317,6 @@ def write(span: JoinedSpan) -> None:
     ours = span.ours
     ours.rename(span.name)
     ours.kind = "internal" if span.in_place_of_the_request else KINDS.get(span.span_kind, "internal")
-    ours.say({str(key): value for key, value in span.attributes.items()})
     for key, value in details(span):
         ours.detail(key, bounded(tree(value)))
     end_span(ours, error=span.raised, fault=fault_of(span))

@@ -1,6 +1,6 @@
 """The X-Ray SDK within our requests: its recorder works on the request in hand, on every server.
 
-Hooked are two attributes of the recorder's class and six of its methods, and each asks first whether a
+Hooked are two attributes of the recorder's class and seven of its methods, and each asks first whether a
 request of ours is in hand; where none is, or the SDK is disabled, everything is the SDK's own, so that
 segments begun by hand in scripts and background threads go the way they always went.
 
@@ -10,9 +10,10 @@ segments begun by hand in scripts and background threads go the way they always 
 - `_sampler`: middleware is told the request's decision. The SDK's own sampler would start its threads, count
   the request a second time, and may raise while rules are refreshed.
 - `begin_segment` and `end_segment`: the first segment that is begun in a request is the request, so that
-  middleware does no harm; one begun later is a subsegment. `begin_subsegment`, `put_annotation` and
-  `put_metadata`: as the SDK has them, but also of requests that are not sampled, for they may fail.
-  `set_trace_entity`: how the SDK has an application carry its entities to another thread.
+  middleware does no harm; one begun later is a subsegment.
+- `begin_subsegment`, `end_subsegment`, `put_annotation`, `put_metadata`: as the SDK has them, but also of
+  requests that are not sampled, for they may fail.
+- `set_trace_entity`: how the SDK has an application carry its entities to another thread.
 """
 
 from __future__ import annotations
@@ -250,11 +251,18 @@ def end_segment(recorder: Any, end_time: Any = None) -> Any:
 
 def begin_subsegment(recorder: Any, name: Any, namespace: Any = "local") -> Any:
     live = live_in_hand()
-    if live is None and ours.get():
-        return None
-    if live is None or isinstance(current(live), DummySubsegment):
+    if live is None:
+        return None if ours.get() else _original["begin_subsegment"](recorder, name, namespace)
+    place = here.get()
+    if isinstance(place, EntitySpan) and isinstance(place.entity, DummySubsegment):
         return _original["begin_subsegment"](recorder, name, namespace)
     return begun(name, namespace, live, RequestSubsegment)
+
+
+def end_subsegment(recorder: Any, end_time: Any = None) -> Any:
+    if live_in_hand() is None:
+        return _original["end_subsegment"](recorder, end_time)
+    return end(open_entity(), end_time)
 
 
 def put_annotation(recorder: Any, key: Any, value: Any) -> Any:
@@ -276,7 +284,15 @@ def set_trace_entity(recorder: Any, trace_entity: Any) -> Any:
         _original["set_trace_entity"](recorder, trace_entity)
 
 
-JOINED = (begin_segment, end_segment, begin_subsegment, put_annotation, put_metadata, set_trace_entity)
+JOINED = (
+    begin_segment,
+    end_segment,
+    begin_subsegment,
+    end_subsegment,
+    put_annotation,
+    put_metadata,
+    set_trace_entity,
+)
 
 
 def say_once_that_it_can_go() -> None:

@@ -79,6 +79,31 @@ def test_unsampled_requests_are_counted_where_only_sampled_ones_go():
     assert_balanced(worker.checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("told", "kept", "rule"),
+    [
+        (True, False, "default"),
+        ((True, "default"), True, "default"),
+        ((False, "gone"), False, "gone"),
+        ("perhaps", False, "default"),
+        ([None], False, "default"),
+        ({"sampled": 7}, False, "default"),
+    ],
+)
+def test_what_others_were_told_is_kept_to_if_it_can_be_read(tmp_path, told, kept, rule):
+    """A note that makes no sense costs the record nothing but that."""
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"version": 2, "default": {"fixed_target": 0, "rate": 0}}')
+    worker = Worker(config=settings(sampling=Sampling(rules=str(rules), keep_errors=False)))
+    slot = worker.recorder.begin_text("GET", "/a", "1.1", "http", "", 0, [])
+    worker.journal.append(Kind.NOTE, msgspec.msgpack.encode((slot.number, "sampled", "", told, "")))
+    worker.recorder.end(slot, Outcome.OK, 200)
+    worker.wake()
+    (record,) = worker.memory.requests
+    assert (record.sampled, record.rule) == (kept, rule)
+    assert_balanced(worker.checkpoint)
+
+
 def test_requests_the_ring_had_no_room_for_are_counted():
     """They are seen, and dropped for every exporter."""
     worker = Worker(size=65536)

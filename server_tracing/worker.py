@@ -218,7 +218,13 @@ def told(sampler: Sampler, heard: Heard) -> Told:
     if heard.excluded:
         return Told(bool(heard.context.sampled))
     return sampler.propagated(
-        heard.trace_id, heard.context, heard.host, heard.method, heard.path, heard.service
+        heard.trace_id,
+        heard.context,
+        heard.host,
+        heard.method,
+        heard.path,
+        heard.service,
+        heard.span_id,
     )
 
 

@@ -49,15 +49,13 @@ def sampler(
 
 def request(outcome: str = "ok", status: int | None = 200, duration_ms: float = 1.0, **known: Any) -> Request:
     return Request(
-        trace_id="0" * 32,
-        span_id="0" * 16,
+        **{"trace_id": "0" * 32, "span_id": "0" * 16, **known},
         service="shop",
         worker_pid=1,
         start=datetime(2026, 1, 1, tzinfo=timezone.utc),
         outcome=outcome,
         status=status,
         duration_ms=duration_ms,
-        **known,
     )
 
 
@@ -345,6 +343,28 @@ def test_what_others_were_told_is_honoured(tmp_path: Path) -> None:
     decided = by_rules.decide(request(path="/api/x"), OUT, told)
     assert (kept(decided), decided.rule) == ((True, "rule:api", 1.0), "api")
     assert kept(by_rules.decide(request(path="/api/x"), OUT, Told(False, "api"))) == (False, None, 1.0)
+
+
+def test_all_who_ask_while_it_runs_are_told_the_same(tmp_path: Path) -> None:
+    """The application, the response's header, the segment that is in progress: one decision, drawn once."""
+    by_rules = sampler(rules=rules_file(tmp_path, fixed_target=1))
+
+    def ask(span_id: int) -> Told:
+        return by_rules.propagated(OUT, Context(), "h", "GET", "/api/x", span_id=span_id)
+
+    assert [ask(1), ask(2), ask(1), ask(2)] == [Told(True, "api"), Told(False, "api")] * 2
+    ended = request(path="/api/x", span_id="1".zfill(16))
+    assert by_rules.decide(ended, OUT).sampled  # also where the journal had no room to note it
+    assert not by_rules.decide(ended, OUT).sampled
+
+
+def test_what_was_told_of_requests_that_got_lost_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest first, once there are very many."""
+    monkeypatch.setattr("server_tracing.sampling.MOST_TOLD", 3)
+    by_ratio = sampler(1.0)
+    for span_id in range(1, 10):
+        by_ratio.propagated(IN, Context(), None, None, None, span_id=span_id)
+    assert list(by_ratio._told) == [7, 8, 9]
 
 
 def test_the_rule_that_was_asked_is_the_one_that_is_named(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ class Announcer:
                 request.method,
                 request.path,
                 request.service,
+                int(request.span_id, 16),
             )
             note = (trail.begin.number, "sampled", "", told, "")
             self._source.journal.append(Kind.NOTE, _encode(note))

@@ -25,6 +25,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from server_tracing.config import Config
@@ -37,6 +38,8 @@ from server_tracing.sampling.ratio import in_ratio
 from server_tracing.sampling.rules import Rule, Rules
 from server_tracing.sampling.weighing import Share
 from server_tracing.unpatched import lock
+
+MOST_TOLD = 100_000  # requests in flight of which something was told
 
 log = logging.getLogger("server_tracing")
 
@@ -100,6 +103,7 @@ class Sampler:
         self._rate = rate = settings.rate
         self._by_ratio = (Sample(False, "rate", None, None, rate), Sample(True, "rate", None, None, rate))
         self._parents = Share()
+        self._told: dict[int, Told] = {}  # span -> what was told of a request that runs; each step is atomic
         slow = settings.keep_slower_than
         self._slow_ms = float("inf") if slow is None else slow * 1000.0
         self._kept = classes(settings.keep_errors, slow is not None, clock())
@@ -112,13 +116,28 @@ class Sampler:
         method: str | None,
         path: str | None,
         service: str | None = None,
+        span_id: int = 0,
     ) -> Told:
-        """The decision to tell others while the request runs; hand it to `decide` when it has ended."""
+        """The decision to tell others while the request of this span runs: the same to all who ask. What has
+        been told is handed to `decide`, when it has ended, by whoever reads it in the journal."""
+        known = self._told.get(span_id)
+        if known is not None:
+            return known
         sample = self._sample(trace_id, context.sampled, host, method, path, service, None)
-        return Told(sample.sampled, None if sample.rule is None else sample.rule.name)
+        told = Told(sample.sampled, None if sample.rule is None else sample.rule.name)
+        return self._remembered(span_id, told) if span_id else told
+
+    def _remembered(self, span_id: int, told: Told) -> Told:
+        """What counts: this, or what another thread has told meanwhile."""
+        if len(self._told) >= MOST_TOLD:  # of requests that were never decided on: their records were lost
+            with suppress(RuntimeError, StopIteration):  # another thread was at it, too
+                self._told.pop(next(iter(self._told)), None)
+        return self._told.setdefault(span_id, told)
 
     def decide(self, request: Request, trace_id: int, told: Told | None = None) -> Request:
         """Say on a finished request whether it is kept, why, and with which weight."""
+        if self._told:
+            told = self._told.pop(int(request.span_id, 16), told)
         sample = self._sample(
             trace_id,
             request.parent_sampled,

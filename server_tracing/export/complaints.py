@@ -91,7 +91,7 @@ class Losses:
         self._say("loss ended", f"{name}: {_difference(self._known[name], before)} in all; {why}")
 
     def _say(self, what: str, detail: str) -> None:
-        log.warning("%s: %s", what, detail)
+        log.warning("tracing, worker %d: %s: %s", self._journal.origin.pid, what, detail)
         self._unwritten.append(msgspec.msgpack.encode(Mark(self._clock(), what, detail)))
 
     def _write(self) -> None:

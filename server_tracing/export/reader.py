@@ -32,7 +32,8 @@ from .spool import Spool
 # takes 10 us when repeated at once, 350 on a busy machine, whose caches have forgotten us meanwhile (ran).
 WAKE_EVERY = (0.05, 0.1)
 QUIET_EVERY = (0.2, 0.4)  # while nothing is served, delivered or adopted
-SENDERS_SHARE = 0.6  # of the time a shutdown may take; the rest is for spooling and settling
+READERS_SHARE = 0.3  # of the time that a shutdown may still take
+SENDERS_SHARE = 0.6  # the same; the rest is for spooling and settling
 SLICES = 64  # in one go; then the chores have their turn
 log = logging.getLogger("server_tracing.export")
 
@@ -246,9 +247,11 @@ class Reader:
         self._settle()
         self._send_the_rest()
         self._settle()
+        all_read = self._all_read
         self._last_words(self._clock())
-        self._hand_out_the_rest()
-        self._spool_the_rest()
+        if all_read:  # else they are for whoever reads what was served before them
+            self._hand_out_the_rest()
+            self._spool_the_rest()
         for sink in self._sinks:
             if sink.spool is not None:
                 sink.spool.seal()
@@ -263,22 +266,33 @@ class Reader:
         for step in self._last:
             step()
 
+    @property
+    def _all_read(self) -> bool:
+        """Or is a thread of the server still at it, or no time left?"""
+        return self.home.position >= self.home.journal.head
+
     def _hand_out_the_rest(self) -> None:
         self._read_the_rest()
         self.home.flush(self._clock())
 
     def _read_the_rest(self) -> None:
-        while self.home.read(now := self._clock()) and now < self._deadline:
-            pass  # requests may still be coming in
+        """Requests may still be coming in: what there is no time for waits in the journal."""
+        until = self._share(READERS_SHARE)
+        while self.home.read(now := self._clock()) and now < until:
+            pass
 
     def _send_the_rest(self) -> None:
         for sink in self._sinks:
             sink.halt()
-        now = self._clock()
-        until = now + (self._deadline - now) * SENDERS_SHARE
+        until = self._share(SENDERS_SHARE)
         for sink in self._sinks:
             sink.wait(until - self._clock())
         self._spool_the_rest()
+
+    def _share(self, share: float) -> float:
+        """Until when that part of the time that is left lasts."""
+        now = self._clock()
+        return now + (self._deadline - now) * share
 
     def _spool_the_rest(self) -> None:
         for sink in self._sinks:
@@ -286,10 +300,9 @@ class Reader:
 
     def _leave(self) -> None:
         """Fold our own journal if nothing is left in it; else leave it to whoever claims it."""
-        read = self.home.position >= self.home.journal.head  # a thread of the server may still be at it
         if self.home.journal.path is None:
             self.home.give_up()  # there is no next one
-        if read and self.home.idle and not self.home.joiner.in_flight:
+        if self._all_read and self.home.idle and not self.home.joiner.in_flight:
             try:
                 close_journal(self.home, self._fold, self._journals)
                 return

@@ -28,8 +28,8 @@ def said_of(sink, *troubles):
 
 
 def messages(caplog):
-    """What was logged."""
-    return [record.getMessage() for record in caplog.records]
+    """What was logged, but for who said it."""
+    return [record.getMessage().removeprefix("tracing, worker 4711: ") for record in caplog.records]
 
 
 def events(worker):

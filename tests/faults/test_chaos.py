@@ -29,9 +29,15 @@ EXPORTERS = {"posting": "posting:Posting", "azure": "azure"}
 KEY = "00000000-0000-0000-0000-000000000000"
 
 
-def servers(folder: Path, backend: Ingestion, exporter: str) -> tuple[Server, Server, dict[str, str]]:
+Settings = dict[str, str]
+
+
+def servers(
+    folder: Path, backend: Ingestion, exporter: str, more: Settings
+) -> tuple[Server, Server, Settings]:
     """With our door, and without; and the settings of the first."""
     settings = {
+        **more,
         "SERVER_TRACING_EXPORTERS": f"local,{EXPORTERS[exporter]}",
         "SERVER_TRACING_DIR": str(folder / "state"),
         "SERVER_TRACING_AZURE_TIMEOUT": "4s",
@@ -49,11 +55,11 @@ def servers(folder: Path, backend: Ingestion, exporter: str) -> tuple[Server, Se
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
-def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path, exporter):
+def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path, own_memory, exporter):
     """By the count of the clients, of the backend and of our accounts, over many generations of workers."""
     script = Script(seed=20, moods=EVERYTHING, away=AWAY, tls=True)
     with Ingestion(tmp_path / "backend", script) as backend:
-        traced, untraced, settings = servers(tmp_path, backend, exporter)
+        traced, untraced, settings = servers(tmp_path, backend, exporter, own_memory)
         with traced, untraced:
             seen = send(traced.port, untraced.port, REQUESTS, CLIENTS, tmp_path)
             more = go_on(traced.port, lambda: set(backend.moods) == set(EVERYTHING))

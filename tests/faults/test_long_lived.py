@@ -18,14 +18,17 @@ AT_ONCE, PAUSE = 50, 0.02  # requests in a pipeline, and seconds between two: 2,
 JOURNAL = "1MiB"  # room for some 4,000 of them
 QUERY = "q" * 1500
 WITHIN, BEYOND = (60, 20), size((250, 50), (600, 200))  # WebSockets and streams
-PATH = f"{REPOSITORY}:{Path(__file__).parent}"
-SETTINGS = {"SERVER_TRACING_JOURNAL_SIZE": JOURNAL}
+SETTINGS = {
+    "SERVER_TRACING_APP": "patient_app:app",
+    "SERVER_TRACING_JOURNAL_SIZE": JOURNAL,
+    "PYTHONPATH": f"{REPOSITORY}:{Path(__file__).parent}",
+}
 
 
-def serve() -> Server:
+def serve(settings: dict[str, str]) -> Server:
     """One process, with a journal that its traffic fills many times over."""
     door = ["uvicorn", "--factory", "server_tracing.uvicorn:create_app", "--no-access-log"]
-    return start(door, env={"SERVER_TRACING_APP": "patient_app:app", "PYTHONPATH": PATH, **SETTINGS})
+    return start(door, env={**SETTINGS, **settings})
 
 
 def stream(server: Server, number: int) -> socket.socket:
@@ -59,9 +62,9 @@ def read_answers(connection: socket.socket, wanted: int) -> int:
 
 @pytest.mark.servers
 @pytest.mark.parametrize(("sockets", "streams"), [WITHIN, BEYOND], ids=["a few", "more than a quarter of it"])
-def test_what_stays_open_never_fills_the_journal(sockets, streams):
+def test_what_stays_open_never_fills_the_journal(own_memory, sockets, streams):
     """Each of them and each of those that passed by is recorded once, and nothing had to be let go."""
-    with serve() as server, ExitStack() as stack:
+    with serve(own_memory) as server, ExitStack() as stack:
         talking = [
             WebSocket(stack.enter_context(connect(server.address)), f"/ws?{one}-{QUERY}", *KEY)
             for one in range(sockets)
@@ -80,7 +83,7 @@ def test_what_stays_open_never_fills_the_journal(sockets, streams):
         total = sockets + streams + answered + 1
         found = ended(server.state_dir, total, timeout=60.0)
         server.stop()
-        (local,) = accounts(server.state_dir).values()
+        (local,) = accounts(server.state_dir, own_memory).values()
     report(
         f"{sockets + streams} WebSockets and streams stay open, a journal of {JOURNAL}",
         requests=total,

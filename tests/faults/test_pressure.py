@@ -14,6 +14,7 @@ from report import report, size
 HERE = Path(__file__).parent
 JOURNAL = 8 << 20  # bytes, the default
 RATE, TAKES = 20_000.0, 1_000.0  # a second: what comes, and what the backend takes
+IN_HAND = 1_500  # what one call may hold when its worker ends before the answer: that is sent again
 SPOOL = size(1 << 20, 50 << 20)
 KINDS = {  # requests, and whether they are long ones that fail
     "short requests": (size(30_000, 1_200_000), False),
@@ -33,11 +34,11 @@ def settings(folder: Path, backend: Ingestion) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_memory_stays_within_bounds_and_every_drop_is_counted(tmp_path, kind):
+def test_memory_stays_within_bounds_and_every_drop_is_counted(tmp_path, own_memory, kind):
     """20,000 requests a second for a backend that takes 1,000; the loss is said once, and what it came to."""
     requests, heavy = KINDS[kind]
     with Ingestion(tmp_path / "backend", Script(rate=TAKES)) as backend:
-        env = settings(tmp_path, backend)
+        env = settings(tmp_path, backend) | own_memory
         seen = run(requests, env, rate=RATE, heavy=heavy)
         sums = accounts(tmp_path / "state", env)
         backend.calm_down()
@@ -56,7 +57,7 @@ def test_memory_stays_within_bounds_and_every_drop_is_counted(tmp_path, kind):
     assert seen.growth < JOURNAL * 1.1
     assert lost > 0
     assert (rest["seen"], rest["pending"]) == (requests, 0)
-    assert rest["delivered"] == len(arrived) == len(set(arrived))
+    assert rest["delivered"] == len(set(arrived)) >= len(arrived) - IN_HAND
     assert sums["posting"]["dropped"] == rest["dropped"], "what waits on disk at the end is delivered"
     for exporter, one in sums.items():
         dropped = sum(one["dropped"].values())
@@ -67,11 +68,11 @@ def test_memory_stays_within_bounds_and_every_drop_is_counted(tmp_path, kind):
     assert "loss ended" in {one.id for one in taken}
 
 
-def test_a_journal_that_is_full_lets_go_of_the_newest_and_counts_them(tmp_path):
+def test_a_journal_that_is_full_lets_go_of_the_newest_and_counts_them(tmp_path, own_memory):
     """As fast as one core can, into the smallest journal there is: for every exporter the same, exactly."""
     requests = size(30_000, 1_000_000)
     with Ingestion(tmp_path / "backend", Script()) as backend:
-        env = settings(tmp_path, backend) | {"INGESTION_SPOOL": str(1 << 30)}
+        env = settings(tmp_path, backend) | own_memory | {"INGESTION_SPOOL": str(1 << 30)}
         seen = run(requests, env | {"SERVER_TRACING_JOURNAL_SIZE": "256KiB"})
         recover(tmp_path / "state", env)
         sums = accounts(tmp_path / "state", env)
@@ -86,5 +87,5 @@ def test_a_journal_that_is_full_lets_go_of_the_newest_and_counts_them(tmp_path):
     assert seen.lost > 0
     for one in sums.values():
         assert (one["seen"], one["dropped"]) == (requests, {"full": seen.lost})
-    assert sums["posting"]["delivered"] == len(arrived) == len(set(arrived))
+    assert sums["posting"]["delivered"] == len(set(arrived)) >= len(arrived) - IN_HAND
     assert {"loss", "loss ended"} <= set(events(tmp_path / "state"))

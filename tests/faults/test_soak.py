@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from accounts import accounts
 from flood import run
 from moody_backend import Ingestion, Script
 from report import LONG, report, size
-from test_pressure import settings
+from test_pressure import IN_HAND, settings
 
 REQUESTS = size(40_000, 1_000_000)
 RATE = 8_000.0
@@ -16,10 +14,10 @@ BYTES_PER_REQUEST = 1.024  # 1 KiB for 1,000
 BLOCKS = 20_000  # of CPython's, which a few batches more or less in hand make up
 
 
-def test_nothing_grows_with_the_number_of_requests(tmp_path: Path):
+def test_nothing_grows_with_the_number_of_requests(tmp_path, own_memory):
     """Memory, descriptors, threads, files; the slope of memory is only seen over a long time."""
     with Ingestion(tmp_path / "backend", Script()) as backend:
-        env = settings(tmp_path, backend)
+        env = settings(tmp_path, backend) | own_memory
         seen = run(REQUESTS, env, rate=RATE)
         sums = accounts(tmp_path / "state", env)
         arrived = [one.number for one in backend.taken if one.number]
@@ -32,7 +30,7 @@ def test_nothing_grows_with_the_number_of_requests(tmp_path: Path):
     )
     for one in sums.values():
         assert (one["delivered"], one["pending"]) == (REQUESTS, 0)
-    assert len(arrived) == len(set(arrived)) == REQUESTS
+    assert REQUESTS == len(set(arrived)) >= len(arrived) - IN_HAND
     for what in ("fds", "threads", "files"):
         assert seen.after[what] <= seen.before[what], (what, seen.before, seen.after)
     assert seen.after["blocks"] - seen.before["blocks"] < BLOCKS

@@ -36,7 +36,7 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
 
 
 def _examine(config: Config) -> Health:
-    health = Health(config.state_dir, [])
+    health = Health(config.state_dir, [], by_udp=("xray",) if config.xray.transport == "daemon" else ())
     view = _view(config, health)
     health.workers = workers(config, view)
     if view is not None:

@@ -52,12 +52,20 @@ class Announcer:
             return
         self._next = now + OFTEN
         stamp = self._clock()
+        for trail in self._long(stamp - self._after):
+            trail.announced = True
+            self._announce(trail, stamp, now)
+            self._pace.breathe()
+
+    def _long(self, before: int) -> list[Trail]:
+        """What began before then and was not announced."""
         joiner = self._source.joiner
-        for trail in [*joiner.open.values(), *joiner.afloat.values()]:
-            if not trail.announced and trail.begin.start < stamp - self._after:
-                trail.announced = True
-                self._announce(trail, stamp, now)
-                self._pace.breathe()
+        return [
+            trail
+            for trails in (joiner.open.values(), joiner.afloat.values())
+            for trail in trails
+            if trail.begin.start < before and not trail.announced
+        ]
 
     def _announce(self, trail: Trail, stamp: int, now: float) -> None:
         trail.end = End(trail.begin.number, stamp, Outcome.RUNNING, trail.status)

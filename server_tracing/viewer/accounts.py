@@ -24,6 +24,7 @@ class Account(Struct):
     delivered: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     pending: int = 0
+    by_udp: bool = False  # delivered is no more than handed over
 
     @property
     def missing(self) -> int:

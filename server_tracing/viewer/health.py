@@ -42,10 +42,14 @@ class Health(Struct):
     events: list[Event] = []
     store_bytes: int | None = None
     trouble: str = ""  # why the store could not be read
+    by_udp: tuple[str, ...] = ()  # exporters that send by UDP
 
     @property
     def accounts(self) -> list[Account]:
-        return balance(self.totals, (worker.checkpoint for worker in self.workers))
+        accounts = balance(self.totals, (worker.checkpoint for worker in self.workers))
+        for account in accounts:
+            account.by_udp = account.exporter in self.by_udp
+        return accounts
 
     @property
     def is_empty(self) -> bool:
@@ -79,6 +83,10 @@ def _show_accounts(screen: Screen, accounts: Sequence[Account]) -> None:
         return
     columns = [Column("REQUESTS"), *(Column(visible(one.exporter).upper(), right=True) for one in accounts)]
     Table(screen, [*columns, Column("")]).print(_account_rows(accounts))
+    for account in accounts:
+        if account.by_udp:
+            told = f"{visible(account.exporter)}: delivered is handed over, by UDP; nobody says what arrived"
+            screen.line(screen.style(told, "dim"))
 
 
 def _account_rows(accounts: Sequence[Account]) -> Iterator[list[Cell]]:
@@ -223,7 +231,8 @@ def _fields(health: Health, accounts: Sequence[Account]) -> dict[str, Any]:
 
 def _account_fields(account: Account) -> dict[str, Any]:
     counts = {name: getattr(account, name) for name in _COUNTS}
-    return {"exporter": account.exporter, **counts, "adds_up": not account.missing}
+    handed_over = {"by_udp": True} if account.by_udp else {}
+    return {"exporter": account.exporter, **counts, **handed_over, "adds_up": not account.missing}
 
 
 def _worker_fields(worker: Worker) -> dict[str, Any]:

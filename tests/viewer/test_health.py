@@ -67,6 +67,15 @@ def test_a_miscount_is_said_and_fails():
     assert rows(target)[8].split() == ["adds", "up", "2", "missing", "2", "too", "many"]
 
 
+def test_what_goes_by_udp_is_said_to_be_handed_over():
+    """And nothing more."""
+    health = Health("/state", [live()], TOTALS, by_udp=("xray",))
+    assert "xray: delivered is handed over, by UDP" in text(shown(health)[1])
+    told = json.loads(text(shown(health, as_json=True)[1]))["exporters"]
+    assert [one.get("by_udp", False) for one in told] == [False, True]
+    assert "UDP" not in text(shown(Health("/state", [live()], TOTALS))[1])
+
+
 def test_the_account_reads_as_an_addition():
     """A column per exporter; reasons below what was dropped."""
     sound, target = shown(Health("/state", [live()], TOTALS))

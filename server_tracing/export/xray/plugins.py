@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .surroundings import Plugin
+from .surroundings import NotHereError, Plugin
 
 TIMEOUT = 1.0  # seconds
 LARGEST = 1 << 20  # bytes of an answer
 
+ECS_ENDPOINT = "ECS_CONTAINER_METADATA_URI_V4"
 IMDS = "http://169.254.169.254"
 BEANSTALK = "/var/elasticbeanstalk/xray/environment.conf"
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -47,7 +48,10 @@ def ec2() -> Mapping[str, Any]:
 
 def ecs() -> Mapping[str, Any]:
     """The container and its log, by the metadata endpoint of its task."""
-    told = _object(_ask("GET", os.environ["ECS_CONTAINER_METADATA_URI_V4"]))
+    endpoint = os.environ.get(ECS_ENDPOINT)
+    if not endpoint:
+        raise NotHereError(f"{ECS_ENDPOINT} is not set, as it is in a task of ECS")
+    told = _object(_ask("GET", endpoint))
     named = {
         "container": socket.gethostname(),
         "container_id": told.get("DockerId"),
@@ -73,7 +77,7 @@ def _logs(told: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def eks() -> Mapping[str, Any]:
     """The pod; its cluster's name only where Container Insights has left it."""
-    token = Path(SERVICE_ACCOUNT, "token").read_text("ascii").strip()
+    token = _read(f"{SERVICE_ACCOUNT}/token").decode("ascii").strip()
     named = {"pod": socket.gethostname(), "container_id": _container_id(), "cluster_name": _cluster(token)}
     return {"eks": _texts(named)}
 
@@ -104,7 +108,7 @@ def _container_id() -> str | None:
 
 def elastic_beanstalk() -> Mapping[str, Any]:
     """The environment, of the file that the platform writes."""
-    told = _object(Path(BEANSTALK).read_bytes())
+    told = _object(_read(BEANSTALK))
     named = _texts({name: told.get(name) for name in ("environment_name", "version_label")})
     number = told.get("deployment_id")
     return {"elastic_beanstalk": {**named, "deployment_id": number} if type(number) is int else named}
@@ -119,6 +123,13 @@ PLUGINS = {  # most specific first
 
 
 # ---------------------------------------------------------------- asking
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise NotHereError(f"{path}: {error.strerror}") from None
 
 
 def _ask(method: str, url: str, headers: Mapping[str, str] | None = None) -> bytes:

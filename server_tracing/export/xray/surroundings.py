@@ -29,6 +29,10 @@ class Surroundings(NamedTuple):
 NOWHERE = Surroundings()
 
 
+class NotHereError(Exception):
+    """This is no place that a plugin knows; `str()` says by what it can be told."""
+
+
 class Plugin(NamedTuple):
     """One way to find out where this runs."""
 
@@ -46,6 +50,9 @@ def explore(names: Sequence[str], plugins: Mapping[str, Plugin]) -> Surroundings
             continue
         try:
             blocks = plugin.look()
+        except NotHereError as error:
+            log.warning("the X-Ray plugin %s found nothing: %s", name, error)
+            continue
         except Exception as error:  # noqa: BLE001 - whatever answers there
             log.warning("the X-Ray plugin %s found nothing: %s: %s", name, type(error).__name__, error)
             continue

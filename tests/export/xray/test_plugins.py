@@ -186,6 +186,9 @@ def test_a_plugin_that_finds_nothing_is_one_warning_and_no_origin(metadata, monk
     assert "origin" not in told
     assert set(told["aws"]) == {"xray"}
     assert len(caplog.messages) == 4
+    ecs, eks = ("the X-Ray plugin ecs found nothing: ", "the X-Ray plugin eks found nothing: ")
+    assert f"{ecs}ECS_CONTAINER_METADATA_URI_V4 is not set, as it is in a task of ECS" in caplog.messages
+    assert f"{eks}{tmp_path}/none/token: No such file or directory" in caplog.messages
     assert "the X-Ray plugin ec2 found nothing: OSError: 127.0.0.1 said 404" in caplog.messages
 
 

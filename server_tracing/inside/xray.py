@@ -26,10 +26,13 @@ from typing import TYPE_CHECKING, Any
 from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.context import Context
+from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
 from aws_xray_sdk.core.models.dummy_entities import DummySubsegment
 from aws_xray_sdk.core.recorder import AWSXRayRecorder
 
+from server_tracing import by_hand
+from server_tracing.config import Config, XRay
 from server_tracing.inside.callers import calling_module
 from server_tracing.inside.carrying import carry_to, leave
 from server_tracing.inside.here import here, live_of, place_here
@@ -68,6 +71,38 @@ def follow(host: Host) -> None:
         setattr(AWSXRayRecorder, name, functools.wraps(method)(joined))
     AWSXRayRecorder._context = InHand("_context", RequestContext)
     AWSXRayRecorder._sampler = InHand("_sampler", RequestSampler)
+    aim(host.config)
+
+
+def aim(config: Config) -> None:
+    """Have segments that are begun by hand outside of requests go where ours go."""
+    settings, defaults = config.xray, XRay()
+    if (
+        "xray" in config.exporters
+        and settings.transport == "api"
+        and type(xray_recorder.emitter) is UDPEmitter
+    ):
+        xray_recorder.emitter = Emitter()
+    elif settings.daemon_address != defaults.daemon_address:
+        try:
+            xray_recorder.emitter.set_daemon_address(settings.daemon_address)
+        except Exception:  # noqa: BLE001 - an emitter of the application's, an address of IPv6
+            log.warning("segments begun by hand do not go to %s: the SDK cannot.", settings.daemon_address)
+    if settings.context_missing != defaults.context_missing:
+        vars(xray_recorder)["_context"].context_missing = settings.context_missing
+
+
+class Emitter:
+    """Leaves segments to the exporter of this process."""
+
+    def send_entity(self, entity: Any) -> None:
+        try:
+            by_hand.add(entity.serialize())
+        except Exception:
+            log.exception("a segment cannot be written down")
+
+    def set_daemon_address(self, address: object) -> None:
+        """No daemon is asked."""
 
 
 class InHand:

@@ -20,6 +20,7 @@ pytest.importorskip("aws_xray_sdk")
 from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.context import Context
+from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
 from aws_xray_sdk.ext.util import calculate_sampling_decision, inject_trace_header
 
 from server_tracing.inside import xray
@@ -489,3 +490,45 @@ def test_no_garbage_is_left_for_the_collector(lab):
         assert gc.collect() < 10
     finally:
         gc.enable()
+
+
+class TestByHand:
+    """Segments outside of requests, where the settings say something about their way."""
+
+    def test_to_the_api_they_go_with_the_exporter(self, lab, emitted):
+        """Which takes them when it looks after its things; what fails now is sent later."""
+        from server_tracing.export.exporter import ExportError, Setup
+        from server_tracing.export.xray.exporter import XRayExporter
+
+        class Transport:
+            place, failing, sent = "X-Ray", True, []
+
+            def deliver(self, records, documents):
+                if self.failing:
+                    raise ExportError("not now")
+                self.sent += [json.loads(sheet.data)["name"] for one in records for sheet in documents(one)]
+
+        config = Config(exporters=("xray",), xray=XRay(transport="api", sampling="ratio"))
+        before = vars(xray_recorder)["_emitter"]
+        try:
+            with UDPEmitter()._socket:
+                vars(xray_recorder)["_emitter"] = object.__new__(UDPEmitter)
+                xray.aim(config)
+            with xray_recorder.in_segment("job", sampling=1), xray_recorder.in_subsegment("step"):
+                pass
+        finally:
+            vars(xray_recorder)["_emitter"] = before
+        exporter = XRayExporter(Setup(config, {}, "shop", "/"), Transport())
+        exporter.tend()
+        Transport.failing = False
+        exporter.tend()
+        exporter.tend()
+        assert Transport.sent == ["job"]
+
+    def test_to_a_daemon_the_sdk_sends_them(self, monkeypatch):
+        """To the one that the settings name."""
+        emitter = UDPEmitter()
+        monkeypatch.setitem(vars(xray_recorder), "_emitter", emitter)
+        xray.aim(Config(exporters=("xray",), xray=XRay(daemon_address="10.0.0.1:2001")))
+        with emitter._socket:
+            assert (emitter.ip, emitter.port) == ("10.0.0.1", 2001)

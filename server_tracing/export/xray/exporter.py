@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from server_tracing import by_hand
 from server_tracing.config import XRay
 from server_tracing.daemon_address import parse
 from server_tracing.export.exporter import ExportError, Setup
@@ -26,6 +27,8 @@ from .subsegments import subsegment
 from .surroundings import explore
 from .transport import Sheet, Transport
 from .trimming import fitted
+
+BY_HAND = 5.0  # seconds between two looks for segments that were made by hand
 
 
 class XRayExporter:
@@ -47,9 +50,20 @@ class XRayExporter:
         )
 
     def tend(self) -> float:
-        """Find out where this runs, and look after the rules of the console, where they decide."""
+        """Find out where this runs, send what the application made by hand, and look after the rules of the
+        console, where they decide."""
         self._look_around()
-        return self._consultation.tend() if self._consultation is not None else float("inf")
+        self._send_what_was_made_by_hand()
+        return min(BY_HAND, self._consultation.tend() if self._consultation is not None else BY_HAND)
+
+    def _send_what_was_made_by_hand(self) -> None:
+        documents = by_hand.take()
+        if documents:
+            try:
+                self._transport.deliver(documents, lambda document: (Sheet("", document),))  # type: ignore
+            except ExportError as error:
+                if not error.permanent:
+                    by_hand.give_back(documents if error.remaining is None else error.remaining)  # type: ignore
 
     def export(self, records: Sequence[Record]) -> None:
         """Send all of them; vitals and events have no place in X-Ray."""

@@ -31,11 +31,20 @@ class Tallied(NamedTuple):
     traced: list[float]  # seconds, in order of length
     untraced: list[float]
 
-    def added(self, percentile: int) -> float:
+    def percentile(self, which: int) -> tuple[float, float]:
+        """Milliseconds, of the traced requests and of the others."""
+        traced, untraced = (statistics.quantiles(taken, n=100) for taken in (self.traced, self.untraced))
+        return traced[which - 1] * 1000, untraced[which - 1] * 1000
+
+    def added(self, which: int) -> float:
         """Milliseconds that this percentile of the traced requests took longer than that of the others."""
-        at = percentile - 1
-        traced, untraced = (statistics.quantiles(taken, n=100)[at] for taken in (self.traced, self.untraced))
-        return (traced - untraced) * 1000
+        traced, untraced = self.percentile(which)
+        return traced - untraced
+
+    def told(self, which: int) -> str:
+        """The same in words."""
+        traced, untraced = self.percentile(which)
+        return f"p{which} {traced:.1f} ms, untraced {untraced:.1f} ms"
 
 
 def send(traced: int, untraced: int, requests: int, clients: int, folder: Path) -> Tallied:

@@ -25,7 +25,7 @@ SPOOL = 1 << 30  # bytes: nothing is let go for want of room
 SLOWER = 1000.0  # ms, on any machine: who waited for the backend would wait for longer
 
 
-EXPORTERS = {"posting": "posting:Posting", "azure": "azure"}
+EXPORTERS = {"azure": "azure", "posting": "posting:Posting"}
 KEY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -70,7 +70,7 @@ def test_every_request_is_delivered_or_counted_and_no_client_notices(tmp_path, o
         taken, refused = Counter(backend.taken), Counter(backend.refused)
     requests, sent = {one for one in taken | refused if one.number}, seen.requests + more
     report(
-        f"a backend that fails in every way, gone for a minute, four workers: {exporter}",
+        f"the backend of `{exporter}` fails in every way ({seen.told(50)}; {seen.told(99)})",
         requests=sent,
         lost=sent - len({one.number for one in requests}),
         dropped=sum(sums[exporter]["dropped"].values()),

@@ -186,6 +186,21 @@ def test_a_route_refuses_what_is_no_address():
         Route("https://a.example").follow("")
 
 
+def test_nobody_else_is_spoken_to(secure, monkeypatch):
+    """No telemetry about the exporter, no metadata service, no second endpoint: one host is asked for."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: asked.append(host) or real(host, *rest, **more)
+    )
+    service = secure()
+    with exporting(service) as one:
+        one.export([request()])
+        one.probe(request(2))
+    assert set(asked) == {"127.0.0.1"}
+    assert service.connections == 1
+
+
 # ---------------------------------------------------------------- proxies
 
 

@@ -42,7 +42,7 @@ def adopt(path: str) -> tuple[mmap.mmap, bool]:
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
             raise JournalError(f"{path} is not a file of this user")
         size = RING + read_header(os.pread(file, RING, 0), path).size
-        if info.st_blocks * 512 < size:
+        if info.st_size < size or info.st_blocks * 512 < size:
             os.posix_fallocate(file, 0, size)  # or a store into its holes could be a SIGBUS
         return mmap.mmap(file, size), info.st_size < size
     finally:

@@ -6,8 +6,9 @@ The first envelope of a request is the request itself; the others hang below it 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 
 from msgspec import Raw, json
 
@@ -57,18 +58,18 @@ class Envelopes:
         self._dependencies = Dependencies(Redactor(config.capture))
         self.shift = timedelta(0)
 
-    def of(self, record: Record) -> Sequence[Envelope]:
-        """Everything there is to say about a record."""
+    def of(self, record: Record) -> Iterable[Envelope]:
+        """Everything there is to say about a record, made as it is taken."""
         if type(record) is Request:
             return self._request(record)
         if type(record) is WorkerVitals:
-            return list(self._vitals(record)) if self._metrics else ()
+            return self._vitals(record) if self._metrics else ()
         assert isinstance(record, Event)
-        return list(self._event(record))
+        return self._event(record)
 
     # ------------------------------------------------------------ a request
 
-    def _request(self, request: Request) -> list[Envelope]:
+    def _request(self, request: Request) -> Iterable[Envelope]:
         name, start = self._names.of(request), request.start
         if self.shift:
             start += self.shift
@@ -93,8 +94,8 @@ class Envelopes:
         if request.sample_rate != 1.0:
             envelope.sampleRate = 100 * max(SMALLEST_RATE, min(1.0, request.sample_rate))
         if request.exception is None and not request.spans:
-            return [envelope]
-        return [envelope, *self._below(request, envelope)]
+            return (envelope,)
+        return chain((envelope,), self._below(request, envelope))
 
     def _below(self, request: Request, parent: Envelope) -> Iterator[Envelope]:
         """What happened within a request."""

@@ -30,7 +30,8 @@ from .refusals import Refusals
 from .route import Route
 from .wire import Wire
 
-AT_ONCE = 16  # records between two looks at the clock
+AT_ONCE = 16  # records, or items of one, between two looks at the clock
+PROCESSED = 4  # a processor takes as long as so many records: 20 us, for what it is given has to be made
 log = logging.getLogger("server_tracing.export")
 
 
@@ -118,20 +119,39 @@ class AzureExporter:
 
     def _add(self, parts: Parts, record: Record) -> None:
         try:
-            items = [encode(envelope) for envelope in self._envelopes.of(record)]
+            items = self._encoded(record)
         except UnicodeEncodeError:
-            items = [encode(envelope) for envelope in self._envelopes.of(readable(record))]
+            items = self._encoded(readable(record))
         unsent = getattr(record, "unsent", None)
         if self._processors is None and not unsent:
             parts.add(items)
             return
-        chosen = {place: item for place, item in enumerate(items) if not unsent or place in unsent}
-        if self._processors is not None:
-            chosen = self._processors.apply_all(chosen)
-            if 0 not in chosen and (not unsent or 0 in unsent):
-                parts.lose("processor")  # without its request, nothing leads to the rest
-                return
-        parts.add_some(chosen)
+        wanted = [place for place in range(len(items)) if not unsent or place in unsent]
+        kept = self._processed(wanted, items)
+        if wanted[:1] == [0] and 0 not in kept:
+            parts.lose("processor")  # without its request, nothing leads to the rest
+        else:
+            parts.add_some(kept)
+
+    def _encoded(self, record: Record) -> list[bytes]:
+        items = []
+        for envelope in self._envelopes.of(record):
+            items.append(encode(envelope))
+            if len(items) % AT_ONCE == 0:  # a request may have a thousand spans
+                self._pace.breathe(AT_ONCE)
+        return items
+
+    def _processed(self, wanted: Sequence[int], items: Sequence[bytes]) -> dict[int, bytes]:
+        """Those of the items that processors leave, as they leave them, by their places."""
+        kept = {}
+        for place in wanted:
+            item: bytes | None = items[place]
+            if self._processors is not None:
+                item = self._processors.apply(items[place])
+                self._pace.breathe(PROCESSED)
+            if item is not None:
+                kept[place] = item
+        return kept
 
     def __repr__(self) -> str:
         return f"<AzureExporter {self._courier!r}>"

@@ -35,11 +35,6 @@ class Processors:
         for processor in processors:
             self._mixin.add_telemetry_processor(found(processor))
 
-    def apply_all(self, items: Mapping[int, bytes]) -> dict[int, bytes]:
-        """What is left of the items of one record, by their places."""
-        applied = {place: self.apply(item) for place, item in items.items()}
-        return {place: item for place, item in applied.items() if item is not None}
-
     def apply(self, item: bytes) -> bytes | None:
         """What is left of an item; None if nothing is to be sent."""
         kept = self._mixin.apply_telemetry_processors([_opencensus(msgspec.json.decode(item))])

@@ -9,15 +9,16 @@ from email.utils import format_datetime
 
 import msgspec
 import pytest
-from azure_kit import exporter, exporting, now, request
+from azure_kit import config, exporter, exporting, now, request
 from believable import failed, spans, vitals
 from export_kit import Worker, assert_balanced
 from ingestion import Answer, Ingestion
 
-from server_tracing.export.azure import payload
+from server_tracing.export.azure import AzureExporter, payload
 from server_tracing.export.azure.answers import QUOTA_PAUSE, WRONG_PLACE_PAUSE, ruling
 from server_tracing.export.azure.wire import Reply
-from server_tracing.export.exporter import ExportError
+from server_tracing.export.exporter import ExportError, Setup
+from server_tracing.export.pace import Pace
 from server_tracing.export.spool_file import pack, unpack
 from server_tracing.record import Counts
 
@@ -399,6 +400,18 @@ def test_a_record_we_cannot_shape_costs_itself_only(service, azure, caplog):
     assert error.refused == {"failed": 1}
     assert ids(service) == [f"{2:016x}"]
     assert "cannot be shaped" in caplog.messages[0]
+
+
+def test_a_request_with_a_thousand_spans_leaves_the_interpreter_to_others(service):
+    """Requests must not wait for it: there is a rest every so many items."""
+    rests = []
+    setup = Setup(config(service), {}, "shop", "")
+    azure = AzureExporter(setup, pace=Pace(sleep=rests.append))
+    began = now()
+    azure.export([request(1, start=began, spans=spans(began) * 334)])
+    azure.close()
+    assert len(service.accepted) == 1003
+    assert len(rests) >= 1003 / 64 - 1
 
 
 def test_a_probe_says_what_came_back(service, azure):

@@ -121,7 +121,8 @@ def _vitals(request: Request) -> str:
     vitals = request.vitals
     if vitals is None:
         return ""
-    return f"{size(vitals.rss_bytes)} of memory, {vitals.cpu_percent:.0f} % CPU, {vitals.in_flight} in flight"
+    cpu = f", {vitals.cpu_percent:.0f} % CPU" if vitals.cpu_percent >= 0 else ""  # unknown when it was young
+    return f"{size(vitals.rss_bytes)} of memory{cpu}, {vitals.in_flight} in flight"
 
 
 def _kept(request: Request) -> str:

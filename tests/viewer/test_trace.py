@@ -118,6 +118,8 @@ def test_a_killed_requests_worker_is_described():
     output = text(shown([killed(1, vitals=vitals())]))
     assert "why       timeout" in output
     assert "then      62.0 MiB of memory, 14 % CPU, 1 in flight" in output
+    young = text(shown([killed(1, vitals=vitals(cpu_percent=-1.0))]))
+    assert "then      62.0 MiB of memory, 1 in flight" in young
 
 
 def test_a_running_request_has_no_end_yet():

@@ -179,7 +179,7 @@ def state(config: Config) -> Iterator[Finding]:
 
 def journal(config: Config) -> Iterator[Finding]:
     """Makes one, as a worker would, and takes it away."""
-    journals = _journals(config)
+    journals = Journals.of(config, config.service)
     made = journals.create(journals.origin("doctor"), config.journal.size)
     path = made.path
     journals.remove(made)
@@ -212,17 +212,8 @@ def _look(config: Config) -> list[tuple[str, bool, bool]]:
             seen.alive,
             seen.journal.origin.destinations == same and config.service in ("", seen.journal.origin.service),
         )
-        for seen in _journals(config).look()
+        for seen in Journals.of(config, config.service).look()
     ]
-
-
-def _journals(config: Config) -> Journals:
-    return Journals(
-        config.state_dir,
-        service=config.service,
-        destinations=destinations(config),
-        explicit=config.journal.dir,
-    )
 
 
 # ---------------------------------------------------------------- exporters

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from server_tracing.capture.recorder import Recorder
-from server_tracing.config import Config, ConfigError, Loaded, destinations, without_exporter
+from server_tracing.config import Config, ConfigError, Loaded, without_exporter
 from server_tracing.forwarding import addresses
 from server_tracing.journal.journals import Journals
 from server_tracing.naming import service_name
@@ -150,9 +150,7 @@ def _assemble(
 
     config = loaded.config
     service = service_name(config, app)
-    journals = Journals(
-        config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
-    )
+    journals = Journals.of(config, service)
     journal = journals.create(journals.origin(server, worker_class), config.journal.size)
     for note in (*loaded.warnings, *journals.take_notes()):
         log.warning("%s", note)

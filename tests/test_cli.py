@@ -13,6 +13,8 @@ import pytest
 from believable import event, failed, killed, request, requests
 
 from server_tracing.cli import COMMANDS, main
+from server_tracing.config import Config, JournalSettings
+from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.store import FILE, Store
 
@@ -228,6 +230,18 @@ class TestMistakes:
         """Where the directory is named there is nothing to resolve."""
         monkeypatch.setenv("SERVER_TRACING_SAMPLING_RATE", "lots")
         assert run(f"requests --state-dir {state}")[0] == 0
+
+    def test_a_store_that_cannot_be_made_is_not_taken_for_nothing_recorded(self, run, state, tmp_path):
+        """What waits in journals is pointed at; a directory that is none is called so."""
+        place = tmp_path / "other"
+        config = Config(state_dir=str(place), journal=JournalSettings(dir=str(tmp_path / "journals")))
+        journals = Journals.of(config, "shop")
+        journals.create(journals.origin("gunicorn 27"), 1 << 20)
+        code, lines, errors = run(f"requests --state-dir {place}")
+        assert (code, lines) == (1, [])
+        assert "waits in journals. `server-tracing health` shows how much" in errors
+        (tmp_path / "file").touch()
+        assert "it is not a directory" in run(f"stats --state-dir {tmp_path}/file")[2]
 
     def test_what_is_running_cannot_be_followed(self, run, state):
         """It would wait for ever: what arrives has ended."""

@@ -12,12 +12,17 @@ from typing import TypeVar
 import click
 
 from server_tracing.config import Config, ConfigError, Loaded, load, resolve_state_dir
+from server_tracing.journal.journals import Journals
 from server_tracing.statedir import StateDirError, user_name
-from server_tracing.store import FILE, View
+from server_tracing.store import FILE, StoreError, View
 
 Chosen = TypeVar("Chosen")
 
 OK, NOTHING = 0, 1
+WAITING = (
+    "There is no store in {} yet: what was recorded waits in journals. "
+    "`server-tracing health` shows how much, `server-tracing doctor` what may be wrong."
+)
 
 state_dir = click.option(
     "--state-dir", metavar="DIR", help="Where the servers keep their state; default: as the settings say."
@@ -91,6 +96,11 @@ def owner(state_dir: str) -> int | None:
         return None
 
 
+def journals_of(config: Config) -> Journals:
+    """Whoever's they are: root may look at anybody's."""
+    return Journals.of(config, config.service, owner(config.state_dir))
+
+
 def store_path(config: Config) -> str:
     return os.path.join(config.state_dir, FILE)
 
@@ -98,7 +108,12 @@ def store_path(config: Config) -> str:
 def open_view(config: Config) -> View:
     """The store of a state directory; closed when the command ends; a StoreError says why not."""
     with as_owner(config.state_dir):
-        view = View.open(store_path(config))
+        try:
+            view = View.open(store_path(config))
+        except StoreError as error:
+            if error.reason == "missing" and any(True for _ in journals_of(config).look()):
+                raise StoreError(WAITING.format(config.state_dir), "missing") from None
+            raise
     context = click.get_current_context(silent=True)
     if context is not None:
         context.call_on_close(view.close)

@@ -12,25 +12,15 @@ from server_tracing.export.shape import Shaper
 from server_tracing.export.trail import Trail
 from server_tracing.identity import boot_id
 from server_tracing.journal import Journal
-from server_tracing.journal.journals import Journals, Seen
+from server_tracing.journal.journals import Seen
 from server_tracing.record import End, Origin, Outcome, Request
 from server_tracing.store import View
 from server_tracing.viewer.health import Worker
 
-from .common import owner
+from .common import journals_of
 
 ATTEMPTS = 3  # to read a journal that its worker releases from under us
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-def journals_of(config: Config) -> Journals:
-    return Journals(
-        config.state_dir,
-        service=config.service,
-        destinations=destinations(config),
-        explicit=config.journal.dir,
-        uid=owner(config.state_dir),
-    )
 
 
 def running(config: Config) -> list[Request]:

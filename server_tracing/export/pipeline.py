@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from server_tracing.config import Config, Loaded, destinations, table
+from server_tracing.config import Config, Loaded, table
 from server_tracing.forwarding import addresses
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
@@ -230,9 +230,7 @@ def recover(
     """Deliver, with today's settings, everything that dead workers left in this state directory."""
     config = loaded.config
     service = config.service or "recover"
-    journals = Journals(
-        config.state_dir, service=service, destinations=destinations(config), explicit=config.journal.dir
-    )
+    journals = Journals.of(config, service)
     journals.sweep()
     journal = journals.create(journals.origin("recover"), RECOVER_JOURNAL)
     reader, sinks = _assemble(config, journal, journals, tuple, reasons, (), exporters, any_destination=True)

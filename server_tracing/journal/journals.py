@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from server_tracing.config import Config, destinations
 from server_tracing.identity import anchor, boot_id, new_id
 from server_tracing.journal import Journal, JournalError, initialise, open_map, ring_size, total_size
 from server_tracing.journal import leftovers as leftovers
@@ -59,6 +60,17 @@ class Journals:
         self._folders = Folders(state_dir, explicit, shm, os.geteuid() if uid is None else uid)
         self._locks: dict[str, int] = {}
         self._inodes: dict[str, int] = {}  # of our own journals' files
+
+    @classmethod
+    def of(cls, config: Config, service: str, uid: int | None = None) -> Journals:
+        """Those that a server with these settings keeps."""
+        return cls(
+            config.state_dir,
+            service=service,
+            destinations=destinations(config),
+            explicit=config.journal.dir,
+            uid=uid,
+        )
 
     def origin(self, server: str, worker_class: str = "") -> Origin:
         """What the header of a new journal of this process says."""

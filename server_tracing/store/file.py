@@ -259,4 +259,6 @@ def _unreadable(path: str) -> StoreError:
     folder = os.path.dirname(path)
     if os.path.exists(path) or (os.path.isdir(folder) and not os.access(folder, os.X_OK)):
         return StoreError(f"The store {path} belongs to another user: run this as its owner.", "unreachable")
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        return StoreError(f"There is no store in {folder}: it is not a directory.", "missing")
     return StoreError(f"There is no store in {folder} yet: nothing has been recorded there.", "missing")

@@ -195,7 +195,7 @@ class InForce(Struct, frozen=True):
 
 
 class Central:
-    """The rules of the service, in front of the local ones. Any thread may ask; one changes them.
+    """The rules of the service, in front of the local ones. Any thread may ask; one alone changes them.
 
     Shared: `_in_force` is replaced, never changed; what hangs on its rules changes under `lock`.
     """
@@ -250,14 +250,14 @@ class Central:
             self._put_in_force()
 
     def _put_in_force(self) -> None:
-        with self.lock:
-            standings = {rule.name: rule.standing for rule in self._in_force.rules}
-            rules = tuple(
-                CentralRule(definition, standings.get(definition.name) or Standing(self.clock()))
-                for definition in self._definitions
-                if self._is_ours(definition)
-            )
-            self._in_force = InForce(rules, self._fetched + TTL)
+        """No lock: patterns take their time to be made ready, and to replace a list takes one step."""
+        standings = {rule.name: rule.standing for rule in self._in_force.rules}
+        rules = tuple(
+            CentralRule(definition, standings.get(definition.name) or Standing(self.clock()))
+            for definition in self._definitions
+            if self._is_ours(definition)
+        )
+        self._in_force = InForce(rules, self._fetched + TTL)
 
     def _is_ours(self, definition: Definition) -> bool:
         matches = matcher(definition.service_type)

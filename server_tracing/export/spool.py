@@ -22,6 +22,7 @@ from server_tracing.record import Record
 from server_tracing.statedir import StateDirError, ensure_private_dir
 
 from .batch import requests_in
+from .pace import Pace
 from .spool_file import MAX_FILE, pack, unpack
 from .spool_names import DELIVERED, DONE, PART, SPOOL, Closed, Name, closed_by, done
 
@@ -77,7 +78,7 @@ class Spool:
 
     def _write(self, records: Sequence[Record], journal: str, upto: int) -> str:
         self._prepare()
-        content = pack(records)
+        content = pack(records, Pace().breathe)
         if len(content) > MAX_FILE:
             raise OSError(f"{len(content)} bytes are too many for one file")
         name = Name(self._wall(), journal, upto, requests_in(records))
@@ -146,7 +147,7 @@ class Spool:
             if os.fstat(claimed.lock).st_size > MAX_FILE:
                 return []
             with open(claimed.lock, "rb", closefd=False) as file:
-                return unpack(file.read(MAX_FILE))
+                return unpack(file.read(MAX_FILE), Pace().breathe)
         except OSError:
             return []
 

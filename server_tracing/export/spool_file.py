@@ -6,7 +6,7 @@ What does not check ends the reading: nothing behind it can be trusted, and noth
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from zlib import crc32
 
 import msgspec
@@ -22,17 +22,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Request | WorkerVitals | Event).decode
 
 
-def pack(records: Iterable[Record]) -> bytes:
-    """Records as the content of a file."""
+def pack(records: Iterable[Record], breathe: Callable[[], None] = lambda: None) -> bytes:
+    """Records as the content of a file; `breathe` is called at each of them."""
     parts = [MAGIC]
     for record in records:
+        breathe()
         payload = _encode(record)
         parts.append(_HEAD.pack(len(payload), _check(payload)))
         parts.append(payload)
     return b"".join(parts)
 
 
-def unpack(content: bytes) -> list[Record]:
+def unpack(content: bytes, breathe: Callable[[], None] = lambda: None) -> list[Record]:
     """The records in `content`, as far as it can be trusted. Never raises."""
     records: list[Record] = []
     position = len(MAGIC) if content.startswith(MAGIC) else len(content)
@@ -42,6 +43,7 @@ def unpack(content: bytes) -> list[Record]:
         payload = content[start : start + length]
         if len(payload) != length or _check(payload) != check:
             break
+        breathe()
         try:
             records.append(_decode(payload))
         except Exception:  # noqa: BLE001 - it checks, but an older release wrote something else

@@ -17,6 +17,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from server_tracing.export.exporter import ExportError, Setup
+from server_tracing.export.pace import Pace
 from server_tracing.record import Event, Record, Request
 
 DEADLINE = 4.0  # seconds for everything: a timeout of the socket alone lets a backend drip for ever
@@ -35,6 +36,7 @@ class Posting:
         self.spool_size = int(os.environ.get("INGESTION_SPOOL", 50 << 20))
         self._address = urlsplit(os.environ["INGESTION_URL"])
         self._connection: HTTPConnection | None = None
+        self._pace = Pace()
 
     def export(self, records: Sequence[Record]) -> None:
         """All of them, in halves where they are too many at once."""
@@ -53,10 +55,14 @@ class Posting:
 
     def _tried(self, part: list[Record], waiting: list[list[Record]], refused: int) -> tuple[int, float]:
         try:
-            return self._post(b"".join(line(record) for record in part))
+            return self._post(b"".join(map(self._line, part)))
         except BROKEN as error:
             self.close()
             raise later(f"{type(error).__name__}: {error}", [part, *waiting], refused) from error
+
+    def _line(self, record: Record) -> bytes:
+        self._pace.breathe()
+        return line(record)
 
     def _post(self, body: bytes) -> tuple[int, float]:
         connection = self._connected()

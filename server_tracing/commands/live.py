@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 from server_tracing.config import Config, destinations
+from server_tracing.export.dump import frames_for, parse
 from server_tracing.export.join import Joiner
 from server_tracing.export.shape import Shaper
 from server_tracing.export.trail import Trail
 from server_tracing.identity import boot_id
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Seen
-from server_tracing.record import End, Origin, Outcome, Request
+from server_tracing.record import End, Origin, Outcome, Request, Stack
 from server_tracing.store import View
 from server_tracing.viewer.health import Worker
 
@@ -25,11 +26,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 def running(config: Config) -> list[Request]:
     """The requests that are being served, the newest first."""
+    journals = journals_of(config)
     found = [
         request
-        for seen in journals_of(config).look()
+        for seen in journals.look()
         if seen.alive
-        for request in _open(seen.journal, config)
+        for request in _open(seen.journal, journals.words(seen.journal), config)
     ]
     return sorted(found, key=lambda request: request.start, reverse=True)
 
@@ -57,9 +59,12 @@ def _worker(seen: Seen, config: Config) -> Worker:
     )
 
 
-def _open(journal: Journal, config: Config) -> Iterator[Request]:
-    shaper = Shaper(config, journal.origin)
+def _open(journal: Journal, words: str, config: Config) -> Iterator[Request]:
+    """Its open requests; of a worker whose interpreter native code holds, `words` tell where they are."""
+    shaper, dump = Shaper(config, journal.origin), parse(words)
     for trail in _trails(journal):
+        if trail.stack is None and (frames := frames_for(dump, trail.thread)):
+            trail.stack = Stack(trail.begin.number, 0, frames)
         trail.end = End(trail.begin.number, _stamp(journal.origin), Outcome.RUNNING, trail.status)
         request = shaper.request(trail)
         if request is not None:

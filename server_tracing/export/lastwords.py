@@ -68,16 +68,18 @@ class LastWords:
         """Before there is any request: the first may be the one that crashes."""
         self._place = self._journal.path
         self._file = self._make()
-        if self._file is not None:
-            watch_crashes(self._file)
+        if self._file is None:
+            return
+        watch_crashes(self._file)
+        if self._after and self._switch is None:
+            self._switch = dead_mans_switch(self._file)
+            self._switch.hold(self._held)
 
     def __call__(self, _now: float) -> None:
         if self._journal.path != self._place:
             self.begin()  # it has moved
-        if self._file is None or not self._after:
+        if self._file is None or self._switch is None:
             return
-        if self._switch is None:
-            self._switch = dead_mans_switch(self._file)
         self._switch.hold(self._held)
         if os.pread(self._file, 1, 0) > b"\0":
             self._tell(dump.parse(words.heard(self._file)))
@@ -87,7 +89,7 @@ class LastWords:
         """Nobody will set the timer back any more."""
         if self._switch is not None:
             self._switch.close()
-        self._after = 0
+        self._switch = self._file = None
 
     def _tell(self, told: dump.Dump) -> None:
         """The interpreter was held, and is free again: of requests that are stuck it is known where."""

@@ -32,6 +32,7 @@ from .spool import Spool
 # takes 10 us when repeated at once, 350 on a busy machine, whose caches have forgotten us meanwhile (ran).
 WAKE_EVERY = (0.05, 0.1)
 QUIET_EVERY = (0.2, 0.4)  # while nothing is served, delivered or adopted
+FIRST_STEPS = 0.5  # seconds they may take, of the start of a worker; 3 ms mostly
 READERS_SHARE = 0.3  # of the time that a shutdown may still take
 SENDERS_SHARE = 0.6  # the same; the rest is for spooling and settling
 SLICES = 64  # in one go; then the chores have their turn
@@ -91,9 +92,10 @@ class Reader:
         self._last = last
         self._clock = clock
         self._draw = draw
-        self._first = first  # before the thread is born, and any request
+        self._first = first
         self._siblings = siblings
         self._bell = Doorbell()
+        self._ready = Bell()
         self._over = Bell()
         self._pid = 0
         self._stopping = False
@@ -104,12 +106,11 @@ class Reader:
     # ------------------------------------------------------------ its life
 
     def start(self, start_thread: Callable[[Callable[[], None]], object] = unpatched.start_thread) -> None:
-        """Begin, in the process that serves."""
+        """Begin, in the process that serves; its first steps are done before it serves anybody."""
         self._pid = os.getpid()
         self._bell.put_up()
-        for step in self._first:
-            self._guarded(step)
         start_thread(self._run)
+        self._ready.wait(FIRST_STEPS)
 
     def ring(self) -> None:
         """Wake now rather than soon."""
@@ -126,6 +127,9 @@ class Reader:
 
     def _run(self) -> None:
         try:
+            for step in self._first:
+                self._guarded(step)
+            self._ready.ring()
             while not self._stopping:
                 self._guarded(self.wake)
                 self._bell.wait(self._pause(), self._others())

@@ -29,10 +29,21 @@ OUTCOME_STYLES = {
 
 
 def show(screen: Screen, requests: Iterable[Request], *, as_json: bool, now: datetime) -> int:
-    """The requests in the order given; how many there were."""
+    """The requests in the order given, those that run with where they are; how many there were."""
     if as_json:
         return _show_json(screen, requests)
-    return _table(screen).print(_row(screen, request, now) for request in requests)
+    stacks: dict[int, str] = {}
+
+    def rows() -> Iterator[Sequence[Cell]]:
+        for number, request in enumerate(requests):
+            if request.outcome == "running" and request.stack:
+                stacks[number] = request.stack
+            yield _row(screen, request, now)
+
+    def below(number: int) -> None:
+        screen.block(stacks.pop(number, ""))
+
+    return _table(screen).print(rows(), below)
 
 
 def follow(

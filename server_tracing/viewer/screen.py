@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from .human import visible
+
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 NARROWEST = 40
 
@@ -55,6 +57,11 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         self.out.write(text + "\n")
+
+    def block(self, text: str) -> None:
+        """Lines that belong to the one above."""
+        for line in text.splitlines():
+            self.line(f"  {visible(line)}".rstrip())
 
     def flush(self) -> None:
         self.out.flush()

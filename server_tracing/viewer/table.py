@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from textwrap import wrap
 from typing import NamedTuple
@@ -38,8 +38,11 @@ class Table:
         self._wraps = wraps  # the last column, rather than losing its end
         self._widths: list[int] = []
 
-    def print(self, rows: Iterable[Sequence[Cell]]) -> int:
-        """All rows, below a header if there are any; how many there were."""
+    def print(
+        self, rows: Iterable[Sequence[Cell]], after: Callable[[int], None] = lambda number: None
+    ) -> int:
+        """All rows, below a header if there are any; how many there were. `after` each, counted from 0, there
+        may be more to say."""
         rows = iter(rows)
         first = list(islice(rows, MEASURED))
         if not self._widths and first:
@@ -49,6 +52,7 @@ class Table:
         for row in chain(first, rows):
             for part in self._parts(row):
                 self._screen.line(self._line(part))
+            after(printed)
             printed += 1
         self._screen.flush()
         return printed

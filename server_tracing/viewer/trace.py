@@ -57,7 +57,7 @@ def _request(screen: Screen, request: Request, now: datetime) -> None:
         _exception(screen, request.exception)
     if request.stack:
         _section(screen, "Where it was when it had been running for too long")
-        _block(screen, request.stack)
+        screen.block(request.stack)
     for title, values in _said(request):
         _section(screen, title)
         _values(screen, values)
@@ -151,7 +151,7 @@ def _said(request: Request) -> Iterator[tuple[str, Mapping[str, object]]]:
 
 def _exception(screen: Screen, exception: ExceptionInfo) -> None:
     while True:
-        _block(screen, exception.stack)
+        screen.block(exception.stack)
         what = f"{exception.type}: {exception.message}".removesuffix(": ")
         for text in what.splitlines():
             screen.line("  " + screen.style(visible(text), "red"))
@@ -164,11 +164,6 @@ def _exception(screen: Screen, exception: ExceptionInfo) -> None:
 def _section(screen: Screen, title: str) -> None:
     screen.line()
     screen.line("  " + screen.style(title, "bold"))
-
-
-def _block(screen: Screen, text: str) -> None:
-    for line in text.splitlines():
-        screen.line(f"  {visible(line)}".rstrip())
 
 
 def _values(screen: Screen, values: Mapping[str, object]) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fault_kit import ALL, GUNICORN_WSGI, LOOPS, asking, doomed, functions, kill, killed, told_by_command
+from fault_kit import (
+    ALL,
+    GUNICORN_WSGI,
+    LOOPS,
+    asking,
+    command,
+    doomed,
+    functions,
+    kill,
+    killed,
+    told_by_command,
+)
 from harness import Server, wait_until
 
 STUCK = {"SERVER_TRACING_CAPTURE_STUCK_AFTER": "300ms"}
@@ -66,3 +77,13 @@ def test_a_request_in_time_has_no_stack(kind: str) -> None:
     with doomed(kind, workers=1) as server, asking(server, "/hang?1"):
         running = wait_until(lambda: told_by_command(server, "--outcome", "running"))
     assert [("stack" in one, one["path"]) for one in running] == [(False, "/hang")]
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "asgi"])
+def test_who_holds_the_interpreter_is_listed_while_it_does(kind: str) -> None:
+    """Nothing of the worker's can tell: it told in time, and whoever lists what is running reads it."""
+    with doomed(kind, "--timeout", "0", workers=1) as server, asking(server, "/hold"):
+        (running,) = stuck(server, 1)
+        printed = command(server, "requests", "--outcome", "running").stdout
+    assert functions(running)[-1] == "hold_the_interpreter"
+    assert printed.splitlines()[-1].strip() == "sum(itertools.repeat(0))"

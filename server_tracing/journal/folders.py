@@ -35,7 +35,7 @@ class Folders:
             ensure_private_dir(os.path.dirname(folder))
             free = os.statvfs(self.shm)
             if free.f_bavail * free.f_frsize < SHM_SHARE * wanted:
-                raise OSError(f"less than {SHM_SHARE * wanted >> 20} MiB are free")
+                raise OSError(f"less than {SHM_SHARE * wanted >> 10:,} KiB are free")
         elif folder.startswith(self.state_dir):
             ensure_private_dir(self.state_dir)
         ensure_private_dir(folder)

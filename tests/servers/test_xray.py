@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from harness import Server, body_of, get, start, wait_until
 from standin_daemon import Daemon
+from test_bridges import has_libraries
 from test_response_header import KINDS, installed
 
 ROOT, PARENT = "1-5759e988-bd862e3fe1be46a994272793", "53995c3f42cd8ad8"
@@ -23,17 +24,21 @@ def daemon() -> Iterator[Daemon]:
         yield daemon
 
 
-def serve(kind: str, daemon: Daemon, **settings: str) -> Server:
-    """A server of this kind that sends to the daemon, its segments by ratio."""
-    if not installed(kind):
-        pytest.skip(f"{kind} is not installed")
-    env = {
+def settings(daemon: Daemon) -> dict[str, str]:
+    """What sends everything to the daemon."""
+    return {
         "SERVER_TRACING_EXPORTERS": "xray,local",
         "SERVER_TRACING_SERVICE": "shop?",
         "SERVER_TRACING_XRAY_SAMPLING": "ratio",
         "AWS_XRAY_DAEMON_ADDRESS": daemon.address,
-        **settings,
     }
+
+
+def serve(kind: str, daemon: Daemon, **more: str) -> Server:
+    """A server of this kind that sends to the daemon."""
+    if not installed(kind):
+        pytest.skip(f"{kind} is not installed")
+    env = {**settings(daemon), **more}
     if kind.startswith("uvicorn "):
         return start([*KINDS[kind]], {"SERVER_TRACING_APP": "asgi_app:app", **env})
     return start(KINDS[kind], env)
@@ -121,3 +126,22 @@ def test_x_ray_switched_off_is_off(daemon):
         server.talk(get("/hello"))
         assert [one["path"] for one in server.records(1)] == ["/hello"]
     assert daemon.settled() == []
+
+
+def test_what_the_sdk_is_told_arrives_as_subsegments(daemon):
+    """Of an application that uses it and was not changed: in each other, with sqlite3 instrumented."""
+    if not has_libraries():
+        pytest.skip("the X-Ray SDK is not installed")
+    argv = [word.replace("wsgi_app:app", "bridged_app:wsgi") for word in KINDS["gthread"]]
+    env = {"SERVER_TRACING_XRAY_PATCH": "sqlite3", **settings(daemon)}
+    with start(argv, env) as server:
+        server.talk(get("/visit/ada"))
+        (segment,) = daemon.wait_for(1)
+    (outer,) = segment["subsegments"]
+    assert (segment["user"], segment["annotations"]["xray"]) == ("ada", "ada")
+    assert (outer["name"], outer["annotations"]) == ("outer ada", {"name": "ada"})
+    inner = {one["name"]: one for one in outer["subsegments"]}
+    assert set(inner) == {":memory:", "thread ada"}
+    query = inner[":memory:"]
+    assert query["namespace"] == "remote"
+    assert query["sql"]["database_version"]

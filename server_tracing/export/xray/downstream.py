@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 from server_tracing.record import FinishedSpan
 
-from .limits import texts_cut
+from .limits import DOCUMENT, TEXT, texts_cut
 
 REMOTE, AWS = "remote", "aws"
 _GIVEN = ("namespace", "http", "sql", "aws")
+_ASKED = ("method", "url", "user_agent", "client_ip")
+_ABOUT_SQL = ("database_type", "database_version", "driver_version", "user", "preparation")
+_ABOUT_AWS = ("operation", "account_id", "region", "request_id", "queue_url", "table_name")
 _CLIENTS = ("client", "producer")
 
 _METHOD = ("http.request.method", "http.method")
@@ -50,19 +53,38 @@ def call_of(span: FinishedSpan) -> Call:
 
 
 def _given(metadata: Mapping[str, Any]) -> Call:
+    """Blocks as they were given, each field of the type it must have: X-Ray refuses a document for one."""
     namespace = metadata.get("namespace")
-    http = _block(metadata, "http")
+    http, sql, aws = _block(metadata, "http"), _block(metadata, "sql"), _block(metadata, "aws")
+    request = _texts(_block(http, "request"), _ASKED)
+    if _block(http, "request").get("traced") is True:
+        request["traced"] = True
+    response = _numbers(_block(http, "response"), {"status": 0, "content_length": -1})
     return Call(
-        namespace if isinstance(namespace, str) else None,
-        {part: texts_cut(_block(http, part)) for part in ("request", "response") if _block(http, part)},
-        _block(metadata, "sql"),
-        _block(metadata, "aws"),
+        namespace if namespace in (REMOTE, AWS) else None,
+        {part: told for part, told in (("request", request), ("response", response)) if told},
+        _texts(sql, _ABOUT_SQL) | _texts(sql, ("url", "connection_string", "sanitized_query"), DOCUMENT),
+        {name: told for name, told in aws.items() if told is not None and name not in _ABOUT_AWS}
+        | _texts(aws, _ABOUT_AWS),
     )
 
 
 def _block(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     block = metadata.get(name)
     return block if isinstance(block, Mapping) else {}
+
+
+def _texts(block: Mapping[str, Any], names: tuple[str, ...], longest: int = TEXT) -> dict[str, Any]:
+    return {
+        name: str(value)[:longest]
+        for name in names
+        if isinstance(value := block.get(name), (str, int, float))
+    }
+
+
+def _numbers(block: Mapping[str, Any], least: Mapping[str, int]) -> dict[str, Any]:
+    found = {name: block.get(name) for name in least}
+    return {name: number for name, number in found.items() if type(number) is int and number >= least[name]}
 
 
 # ---------------------------------------------------------------- by OpenTelemetry's names

@@ -304,6 +304,28 @@ def test_blocks_that_are_none_are_left_out(metadata):
     assert set(document["subsegments"][0]) == {"id", "name", "start_time", "end_time"}
 
 
+NAMES = st.sampled_from(["namespace", "http", "sql", "aws", "metadata", "cause", "error", "fault", "own"])
+INNER = st.sampled_from(["request", "response", "status", "url", "traced", "user", "operation", "a"])
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=300)
+TREES = st.recursive(
+    LEAVES, lambda tree: st.dictionaries(INNER, tree, max_size=4) | st.lists(tree, max_size=2)
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    metadata=st.dictionaries(NAMES, TREES, max_size=5),
+    annotations=st.dictionaries(
+        st.text(max_size=9), LEAVES.filter(lambda leaf: leaf is not None), max_size=3
+    ),
+    name=st.text(max_size=300),
+    kind=st.sampled_from(["client", "internal"]),
+)
+def test_whatever_a_span_says_its_document_is_taken(metadata, annotations, name, kind):
+    """One field of the wrong type would cost the whole of it."""
+    documents(request(1, spans=[span(5, name=name, kind=kind, metadata=metadata, annotations=annotations)]))
+
+
 def test_a_span_later_than_its_request_keeps_its_time():
     """Work that goes on after the answer."""
     late = span(5, start=NOON + timedelta(hours=1))

@@ -24,7 +24,8 @@ from .signed_call import SignedCaller
 
 RULES_EVERY, RULES_JITTER = 300.0, 5.0  # seconds, the SDK's
 TARGETS_EVERY, TARGETS_JITTER = 10.0, 0.1
-RETRY_AFTER = 10.0  # seconds, doubled up to RULES_EVERY: the SDK waits for five minutes at once
+RETRY_AFTER = 10.0  # seconds, doubled after every failure: segments wait while a call hangs
+RULES_WITHIN, TARGETS_WITHIN = 300.0, 60.0  # seconds, up to which
 SKEW = 60.0  # seconds of difference between two clocks that are worth a word
 
 log = logging.getLogger("server_tracing.export")
@@ -46,7 +47,7 @@ class Consultation:
         self._wall = wall
         self._draw = draw
         self._fetch_at = self._report_at = self._clock()
-        self._failures = 0  # of fetching, in a row
+        self._unfetched = self._unreported = 0  # failures in a row
         self._fetched = self._modified = 0.0  # when the rules were, by the service's clock
         self._client_id, self._pid = "", 0
         self._said: dict[str, str] = {}  # what was said last, of what
@@ -78,20 +79,18 @@ class Consultation:
             if not fetched.definitions:
                 raise ControlPlaneError("there are none in the reply")
         except ControlPlaneError as error:
-            self._fetch_at = self._clock() + self._back_off()
+            self._unfetched += 1
+            wait = _back_off(self._unfetched, RULES_WITHIN) + RULES_JITTER * self._draw()
+            self._fetch_at = self._clock() + wait
             self._say("rules", f"No sampling rules from {self._plane.place}: {error}; {self._meanwhile}.")
             return
-        self._failures = 0
+        self._unfetched = 0
         self._fetch_at = self._clock() + RULES_EVERY + RULES_JITTER * self._draw()
         self._fetched = self._wall() if fetched.at is None else fetched.at
         self._rules.load(fetched.definitions)
         odd = sorted(one.name for one in fetched.definitions if not one.applicable)
         self._tell(len(fetched.definitions) - len(odd), odd, fetched.unreadable)
         self._compare_clocks(fetched.at)
-
-    def _back_off(self) -> float:
-        self._failures += 1
-        return min(RETRY_AFTER * 2.0 ** (self._failures - 1), RULES_EVERY) + RULES_JITTER * self._draw()
 
     @property
     def _meanwhile(self) -> str:
@@ -119,8 +118,11 @@ class Consultation:
                 self._report_some(reports)
                 del undelivered[: len(reports)]
         except ControlPlaneError as error:
+            self._unreported += 1
+            self._report_at = self._clock() + _back_off(self._unreported, TARGETS_WITHIN)
             self._say("targets", f"{self._plane.place} takes no sampling statistics: {error}; they are kept.")
         else:
+            self._unreported = 0
             self._said.pop("targets", None)
         finally:
             self._rules.restore(undelivered)
@@ -148,6 +150,10 @@ class Consultation:
 
     def __repr__(self) -> str:
         return f"<Consultation of {self._plane.place} · {self._rules!r}>"
+
+
+def _back_off(failures: int, longest: float) -> float:
+    return min(RETRY_AFTER * 2.0 ** min(failures - 1, 16), longest)
 
 
 def consultation(rules: Central, config: Config, service: str) -> Consultation:

@@ -227,8 +227,8 @@ def test_statistics_that_are_not_taken_are_kept(
     service.failures = [(429, b'{"message": "Rate exceeded", "__type": "ThrottledException"}')] * 2
     process.after(10)
     process.decide(request(), IN)
-    process.after(10)
-    process.after(10)
+    assert process.after(10) == 20.0
+    process.after(20)
     assert [one["RequestCount"] for one in service.statistics()] == [1, 2, 2]
     assert caplog.messages == [
         f"the X-Ray daemon at 127.0.0.1:{service.port} takes no sampling statistics:"

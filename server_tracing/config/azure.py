@@ -64,6 +64,14 @@ def instrumentation_key(value: object) -> str:
     return instrumentation_key(accepted.text(value))
 
 
+def interval(value: object) -> float:
+    """Seconds between two metrics, 0 for none."""
+    seconds = accepted.duration_or_off(0.0)(value) or 0.0
+    if seconds and not 1.0 <= seconds <= 3600.0:
+        raise ValueError
+    return seconds
+
+
 def processors(value: object) -> tuple[str | Callable[[Any], object], ...]:
     """`module:function`, or, in code, functions."""
     if isinstance(value, (list, tuple)) and any(map(callable, value)):
@@ -137,8 +145,8 @@ SETTINGS = (
     Setting("azure.success_4xx", switch, SWITCH),
     Setting(
         "azure.metrics_interval",
-        accepted.duration_or_off(0.0),
-        "a duration such as 60s, or off",
+        interval,
+        "a duration from 1s to 1h, or off",
         show=accepted.duration_or_off_text,
     ),
     Setting(

@@ -16,7 +16,7 @@ from published import SDK_VERSION
 from server_tracing.export.azure import payload
 from server_tracing.export.azure.names import MALFORMED, MOST, MOST_WITHOUT_ROUTE, OTHER, Names
 from server_tracing.export.azure.schema import cut, time_span
-from server_tracing.record import WorkerVitals
+from server_tracing.record import FinishedSpan, WorkerVitals
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +337,41 @@ def test_nothing_an_application_says_is_rejected(sent, annotations, metadata, te
     one = request(annotations=annotations, metadata=metadata, path=text, query=text, name=text, user=text)
     (item,) = sent(one)
     assert item["data"]["baseData"]["id"] == one.span_id
+
+
+KNOWN = st.sampled_from(
+    [
+        "http.url",
+        "http.method",
+        "http.status_code",
+        "db.system",
+        "db.statement",
+        "server.port",
+        "component",
+        "x",
+    ]
+)
+PARTS = ["request", "response", "url"]
+BLOCKS = st.sampled_from(["http", "sql", "aws", "namespace", "links", "flags", "metadata", "events"])
+SPANS = st.builds(
+    lambda name, kind, said, blocks, lasted, parent: FinishedSpan(
+        span_id="1" * 16, parent_id=parent, name=name, kind=kind, start=now(), duration_ms=lasted,
+        annotations=said, metadata=blocks,
+    ),
+    st.text(max_size=20) | st.just("mysql.query"),
+    st.sampled_from(["client", "internal", "server", "", "odd"]),
+    st.dictionaries(KNOWN, st.text(max_size=30) | st.integers() | st.floats() | st.booleans(), max_size=5),
+    st.dictionaries(BLOCKS, VALUES | st.dictionaries(st.sampled_from(PARTS), VALUES)),
+    st.none() | st.floats(-1, 1e13),
+    st.text(min_size=1, max_size=200),
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(SPANS, max_size=4))
+def test_nothing_a_library_says_of_a_call_is_rejected(sent, spans):
+    """Blocks that are none, URLs that are none, numbers that are none."""
+    assert len(sent(request(spans=spans))) == 1 + len(spans)
 
 
 def test_an_exception_is_found_under_its_request(sent):

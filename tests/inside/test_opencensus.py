@@ -28,6 +28,8 @@ from server_tracing.inside import opencensus, opencensus_spans
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = ("TRACEPARENT", f"00-{TRACE}-00f067aa0ba902b7-01")
 
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # OpenCensus'
+
 
 class Collected(Exporter):
     """An exporter that is none of Application Insights'."""

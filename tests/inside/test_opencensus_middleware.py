@@ -17,6 +17,8 @@ from opencensus.trace.tracer import Tracer
 
 from server_tracing.inside import opencensus, opencensus_spans
 
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # OpenCensus'
+
 
 class Silent(Exporter):
     """An exporter of which nothing is known."""

@@ -54,6 +54,7 @@ def examine(load: Callable[[], Loaded], environ: Mapping[str, str] = os.environ)
         return  # nothing else can be had
     yield from journal(loaded.config)
     yield from left_behind(loaded.config)
+    yield from left_on_disk(loaded.config)
     for name in loaded.config.exporters:
         yield exporter(loaded.config, name)
     yield from central_rules(loaded.config)
@@ -202,6 +203,23 @@ def left_behind(config: Config) -> Iterator[Finding]:
         yield Finding(WARN, "journals", text, "`server-tracing recover` delivers them with today's settings")
     elif dead:
         yield Finding(OK, "journals", f"{len(dead)} of dead workers wait for the next worker")
+
+
+def left_on_disk(config: Config) -> Iterator[Finding]:
+    """Requests that could not be delivered under other settings: a corrected address, another exporter."""
+    from server_tracing.export.spool import Spool
+
+    above, same = os.path.join(config.state_dir, "spool"), destinations(config)
+    waiting: dict[str, int] = {}
+    for folder in sorted(os.listdir(above)) if os.path.isdir(above) else ():
+        exporter, _, destination = folder.rpartition("-")
+        if destination != same:
+            found = Spool(os.path.join(above, folder), "", size=0, age=0.0).waiting()
+            waiting[exporter] = waiting.get(exporter, 0) + found
+    for exporter, count in waiting.items():
+        if count:
+            text = f"{count} requests of other settings wait for {exporter}"
+            yield Finding(WARN, "spool", text, "`server-tracing recover` delivers them with today's settings")
 
 
 def _look(config: Config) -> list[tuple[str, bool, bool]]:

@@ -15,6 +15,7 @@ from server_tracing import doctor
 from server_tracing.cli import main
 from server_tracing.config import Config, XRay, destinations, load
 from server_tracing.doctor import FAIL, OK, WARN, examine
+from server_tracing.export.spool import Spool
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 
@@ -99,6 +100,17 @@ def test_journals_that_nobody_may_claim_are_named(settings):
     finding = found(settings)["journals"]
     assert finding.verdict == WARN
     assert "1 of other settings wait here (old-shop)" in finding.text
+    assert "server-tracing recover" in finding.remedy
+
+
+def test_what_could_not_be_delivered_under_other_settings_is_named(settings):
+    """A corrected address does not deliver it by itself; what waits under these settings is no news."""
+    config = settings().config
+    for folder in ("azure-0123", "xray-4567", f"azure-{destinations(config)}"):
+        spool = Spool(os.path.join(config.state_dir, "spool", folder), "j", size=1 << 20, age=60.0)
+        spool.publish(spool.write([doctor.specimen(config)] * (2 if folder == "azure-0123" else 0), "j", 1))
+    finding = found(settings)["spool"]
+    assert (finding.verdict, finding.text) == (WARN, "2 requests of other settings wait for azure")
     assert "server-tracing recover" in finding.remedy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from report import report, size
 HERE = Path(__file__).parent
 JOURNAL = 8 << 20  # bytes, the default
 RATE, TAKES = 20_000.0, 1_000.0  # a second: what comes, and what the backend takes
+WORKERS = 4
 IN_HAND = 1_500  # what one call may hold when its worker ends before the answer: that is sent again
 SPOOL = size(1 << 20, 50 << 20)
 KINDS = {  # requests, and whether they are long ones that fail
@@ -66,6 +68,31 @@ def test_memory_stays_within_bounds_and_every_drop_is_counted(tmp_path, own_memo
         assert said == over == bool(dropped), seen.log
     assert {"loss", "loss ended"} <= set(events(tmp_path / "state"))
     assert "loss ended" in {one.id for one in taken}
+
+
+def test_workers_that_share_a_spool_count_each_drop_once(tmp_path, own_memory):
+    """Four of them, whichever lets go of what another one wrote; what they leave behind is added up, too."""
+    requests = size(6_000, 100_000)
+    with Ingestion(tmp_path / "backend", Script(rate=TAKES)) as backend, ThreadPoolExecutor(WORKERS) as pool:
+        env = settings(tmp_path, backend) | own_memory | {"INGESTION_SPOOL": str(size(256 << 10, 8 << 20))}
+        workers = list(pool.map(lambda _: run(requests, env, rate=RATE / WORKERS), range(WORKERS)))
+        backend.calm_down()
+        recover(tmp_path / "state", env)
+        sums = accounts(tmp_path / "state", env)
+        arrived = [one.id for one in backend.taken if one.number]
+    dropped, total = sum(sums["posting"]["dropped"].values()), requests * WORKERS
+    report(
+        f"{WORKERS} workers, {RATE:,.0f} a second, the backend takes {TAKES:,.0f}",
+        requests=total,
+        lost=total - len(set(arrived)) - dropped,
+        dropped=dropped,
+        duplicated=len(arrived) - len(set(arrived)),
+    )
+    assert {one["seen"] for one in sums.values()} == {total}
+    assert dropped > 0
+    assert sums["posting"]["delivered"] == len(set(arrived)) == total - dropped
+    assert len(arrived) - len(set(arrived)) <= IN_HAND * WORKERS
+    assert max(seen.log.count("loss: posting: ") for seen in workers) == 1
 
 
 def test_a_journal_that_is_full_lets_go_of_the_newest_and_counts_them(tmp_path, own_memory):

@@ -51,11 +51,14 @@ class Seen(NamedTuple):
         return linear_regression(*zip(*warm, strict=True)).slope
 
 
-def run(requests: int, env: Mapping[str, str], *, rate: float = 0.0, heavy: bool = False) -> Seen:
-    """A process that serves so many requests, `rate` of them a second; `heavy` ones are long, and fail."""
+def run(
+    requests: int, env: Mapping[str, str], *, rate: float = 0.0, heavy: bool = False, backlog: int = 0
+) -> Seen:
+    """A process that serves so many requests, `rate` of them a second; `heavy` ones are long, and fail. With
+    `backlog` it waits while more bytes than that are in its journal."""
     from harness import PYTHON, environment
 
-    command = [PYTHON, __file__, str(requests), str(rate), str(int(heavy))]
+    command = [PYTHON, __file__, str(requests), str(rate), str(int(heavy)), str(backlog)]
     done = subprocess.run(command, env=environment(env), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return Seen(**json.loads(done.stdout), log=done.stderr)
@@ -67,8 +70,9 @@ def run(requests: int, env: Mapping[str, str], *, rate: float = 0.0, heavy: bool
 class Flood:
     """Requests through a recorder, and how large the process is meanwhile."""
 
-    def __init__(self, recorder: Any, heavy: bool) -> None:
+    def __init__(self, recorder: Any, heavy: bool, backlog: int) -> None:
         self._recorder = recorder
+        self._backlog = backlog
         self._query = "?q=" + "x" * 3000 if heavy else ""
         self._outcome = Outcome.ERROR if heavy else Outcome.OK
         self._details = {"fault": Fault("ValueError", "x" * 500, FRAMES)} if heavy else {}
@@ -87,6 +91,8 @@ class Flood:
                 self._one(number)
             self._done = due
             self._look()
+            while self._backlog and self._recorder.journal.used > self._backlog:
+                time.sleep(SLICE)
             time.sleep(SLICE if rate else 0.0)
         return time.monotonic() - started
 
@@ -117,11 +123,11 @@ class Flood:
         }
 
 
-def main(requests: int, rate: float, heavy: bool) -> None:
+def main(requests: int, rate: float, heavy: bool, backlog: int) -> None:
     """The process. The first of the requests come slowly, so that everything it needs is there."""
     running = worker.start(config.load(), server="test 1", worker_class="sync", app="shop:app")
     assert running is not None
-    flood, slowly = Flood(running.recorder, heavy), min(requests // 10, 5000)
+    flood, slowly = Flood(running.recorder, heavy, backlog), min(requests // 10, 5000)
     flood.serve(slowly, 2000.0)
     time.sleep(SETTLE)
     flood.samples.clear()
@@ -135,4 +141,4 @@ def main(requests: int, rate: float, heavy: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "1")
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "1", int(sys.argv[4]))

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 JOURNAL = 8 << 20  # bytes, the default
 RATE, TAKES = 20_000.0, 1_000.0  # a second: what comes, and what the backend takes
 WORKERS = 4
-IN_HAND = 1_500  # what one call may hold when its worker ends before the answer: that is sent again
+IN_HAND = 1_500  # what one call may hold when its worker ends before the answer: nobody knows that it came
 SPOOL = size(1 << 20, 50 << 20)
 KINDS = {  # requests, and whether they are long ones that fail
     "short requests": (size(30_000, 1_200_000), False),
@@ -84,14 +84,15 @@ def test_workers_that_share_a_spool_count_each_drop_once(tmp_path, own_memory):
     report(
         f"{WORKERS} workers, {RATE:,.0f} a second, the backend takes {TAKES:,.0f}",
         requests=total,
-        lost=total - len(set(arrived)) - dropped,
+        lost=max(0, total - len(set(arrived)) - dropped),
         dropped=dropped,
         duplicated=len(arrived) - len(set(arrived)),
     )
     assert {one["seen"] for one in sums.values()} == {total}
     assert dropped > 0
-    assert sums["posting"]["delivered"] == len(set(arrived)) == total - dropped
-    assert len(arrived) - len(set(arrived)) <= IN_HAND * WORKERS
+    delivered, unanswered = sums["posting"]["delivered"], IN_HAND * WORKERS
+    assert delivered == total - dropped
+    assert delivered <= len(set(arrived)) <= len(arrived) <= delivered + unanswered
     assert max(seen.log.count("loss: posting: ") for seen in workers) == 1
 
 

@@ -33,6 +33,7 @@ from aws_xray_sdk.core.recorder import AWSXRayRecorder
 
 from server_tracing import by_hand
 from server_tracing.config import Config, XRay
+from server_tracing.inside.arrivals import when_imported
 from server_tracing.inside.callers import calling_module
 from server_tracing.inside.carrying import carry_to, leave
 from server_tracing.inside.here import here, live_of, place_here
@@ -72,6 +73,14 @@ def follow(host: Host) -> None:
     AWSXRayRecorder._context = InHand("_context", RequestContext)
     AWSXRayRecorder._sampler = InHand("_sampler", RequestSampler)
     aim(host.config)
+    when_imported("aws_xray_sdk.core.async_context", mend_tasks)
+
+
+def mend_tasks() -> None:
+    """Where the application has the SDK follow its tasks."""
+    from server_tracing.inside.xray_tasks import mend
+
+    mend()
 
 
 def aim(config: Config) -> None:

@@ -9,6 +9,8 @@ from importlib import import_module
 log = logging.getLogger("server_tracing")
 
 ALL = "all"
+# Where a patch raises for want of something that need not be there, with what is there already patched.
+DONE_BY_THEN = (("psycopg", "psycopg_pool"), ("psycopg", "psycopg_pool.pool"))
 
 
 def switch_on(name: str, ignored: Sequence[str] = ()) -> None:
@@ -18,7 +20,11 @@ def switch_on(name: str, ignored: Sequence[str] = ()) -> None:
     if name == ALL:
         patch_all()
     else:
-        patch((name,), ignore_module_patterns=ignored)
+        try:
+            patch((name,), ignore_module_patterns=ignored)
+        except ModuleNotFoundError as error:
+            if (name, error.name) not in DONE_BY_THEN:
+                raise
 
 
 def leave_out_queries() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -419,6 +421,31 @@ def test_our_own_threads_tell_of_nothing(lab, emitted, caplog):
     start_thread(work)
     assert done.wait(10)
     assert (emitted, caplog.text) == ([], "")
+
+
+def test_the_sdks_own_tasks_take_what_tasks_take_today(lab, emitted):
+    """Its context for tasks, which applications configure, sets a factory that knows no keyword."""
+    from aws_xray_sdk.core.async_context import AsyncContext
+
+    async def work(name):
+        with xray_recorder.in_subsegment(name):
+            await asyncio.sleep(0)
+
+    async def main():
+        xray_recorder.configure(context=AsyncContext(loop=asyncio.get_running_loop()))
+        with lab.request():
+            await asyncio.create_task(work("in a request"), name="a")
+        xray_recorder.begin_segment("by hand", sampling=1)
+        tasks = [asyncio.create_task(work(name), name=name) for name in ("b", "c")]
+        if sys.version_info >= (3, 11):
+            tasks.append(asyncio.create_task(work("d"), context=contextvars.copy_context()))
+        await asyncio.gather(*tasks)
+        xray_recorder.end_segment()
+
+    asyncio.run(main())
+    assert [each.name for each in lab.record.spans] == ["in a request"]
+    (document,) = emitted
+    assert {each["name"] for each in document["subsegments"]} >= {"b", "c"}
 
 
 @pytest.mark.parametrize("misuse", ["end twice", "close", "end time", "odd", "many"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from contextlib import contextmanager
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from harness import PYTHON, REPOSITORY, Server, body_of, get, start
@@ -125,3 +128,60 @@ def test_who_uses_neither_pays_for_nothing():
             body_of(server.talk(get("/")))
             == b"['server_tracing.inside.opening', 'server_tracing.inside.arrivals']"
         )
+
+
+@contextmanager
+def service():
+    """Another service: its port, and the headers that its callers sent."""
+    heard: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard.append(dict(self.headers))
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *said):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, heard
+        server.shutdown()
+
+
+CALLS = {
+    "X-Ray: requests": ({"SERVER_TRACING_XRAY_PATCH": "requests"}, "requests"),
+    "X-Ray: httplib": ({"SERVER_TRACING_XRAY_PATCH": "httplib"}, "urllib"),
+    "OpenCensus: requests": ({"SERVER_TRACING_AZURE_INTEGRATIONS": "requests"}, "requests"),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls_of_instrumented_clients_carry_the_trace_on(case):
+    """From the span of the call, which says what was called and what was answered; our own exporters' calls,
+    by the same libraries, are none of the application's."""
+    env, client = CALLS[case]
+    argv = ["gunicorn", "-c", "python:server_tracing.gunicorn", "calling_app:wsgi"]
+    with service() as (port, heard), start(argv, {**BACKENDS, **env}) as server:
+        assert body_of(server.talk(get(f"/{client}/{port}"))) == b"called"
+        (record,) = server.records(1)
+        server.stop()
+        log = server.log()
+    spans = record["spans"]
+    assert {span["kind"] for span in spans} == {"client"}
+    sent = {name.lower(): value for name, value in heard[0].items()}
+    if case.startswith("X-Ray"):
+        called = spans[0]["metadata"]["http"]["request"]["url"]
+        assert called in (
+            f"http://127.0.0.1:{port}/stock",
+            "http://127.0.0.1/stock",
+        )  # of httplib it has no port
+        if client == "requests":  # to http.client's callers the SDK adds nothing outside of a subsegment
+            root = f"1-{record['trace_id'][:8]}-{record['trace_id'][8:]}"
+            assert sent["x-amzn-trace-id"].startswith(f"Root={root};Parent={spans[0]['span_id']};Sampled=")
+    else:
+        assert sent["traceparent"].split("-")[1:3] == [record["trace_id"], spans[0]["span_id"]]
+        assert spans[0]["annotations"]["http.status_code"] == 503
+    assert "cannot find the current segment" not in log

@@ -171,6 +171,8 @@ def test_header_values_are_bounded_and_encodable(value):
         ("Server=db;Password=hunter2;", "Server=db;Password=***;"),
         ("GET /x?token=hunter2&b=1 failed", "GET /x?token=***&b=1 failed"),
         ("bad token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "bad token ***"),
+        ("at https://db:5432/shop?password=hunter2 again", "at https://db:5432/shop?password=*** again"),
+        ("state=from:a,token=hunter2", "state=from:a,token=***"),
     ],
 )
 def test_messages_lose_what_looks_like_a_credential(message, shown):

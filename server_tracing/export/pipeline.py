@@ -15,6 +15,7 @@ from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
 from server_tracing.sampling import Sampler, sampler_for
 from server_tracing.sampling.central import Central
+from server_tracing.store import StoreError
 
 from .announcer import Announcer
 from .chores import Carrier, Heads, Home, Slot, Vitals
@@ -238,7 +239,10 @@ def recover(
     for sink in sinks:
         if sink.spool is not None:
             _take_over(sink.spool, living)
-    return _work_off(reader, sinks, clock, sleep)
+    summary = _work_off(reader, sinks, clock, sleep)
+    if not living and not summary.left:
+        _write_off(config, sinks)
+    return summary
 
 
 def _work_off(
@@ -258,3 +262,20 @@ def _work_off(
     troubles = {sink.name: sink.trouble for sink in sinks if sink.trouble}
     reader.finish(2.0)
     return Summary(claims.finished, delivered, claims.killed, waiting, left, troubles)
+
+
+def _write_off(config: Config, sinks: Sequence[Sink]) -> None:
+    """Nobody is at work but us: what is still called spooled, and stands on no disk, somebody has deleted."""
+    ledger = Opener(config)
+    try:
+        totals = ledger.store.totals()
+        for sink in sinks:
+            pending = totals.exporters.get(sink.name, {}).get("spooled", 0)
+            gone = pending - sink.spool.waiting() if sink.spool is not None else 0
+            if gone > 0:
+                ledger.store.settle(sink.name, {"spooled": -gone, "dropped": {"vanished": gone}})
+                log.warning("exporter %s: %d requests are gone from its spool: deleted", sink.name, gone)
+    except StoreError as error:
+        log.debug("what vanished cannot be counted now: %s", error)
+    finally:
+        ledger.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from msgspec import convert
 
@@ -40,6 +40,7 @@ from .routes import Routes
 from .stacks import exception_info, stack_text
 from .trail import Trail
 
+Told = TypeVar("Told")
 _WEBSOCKET = ("ws", "wss")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OUTCOMES = {int(outcome): outcome.name.lower() for outcome in Outcome}
@@ -103,7 +104,7 @@ class Shaper:
         request.route = self._routes.route(
             end.route, begin.method, path, host or "", begin.scheme in _WEBSOCKET, request.status
         )
-        if end.outcome != Outcome.OK or trail.rich:
+        if end.outcome != Outcome.OK or end.reason or trail.rich:
             self._explain(request, end, trail)
         return request
 
@@ -140,6 +141,8 @@ class Shaper:
 
     def _explain(self, request: Request, end: End, trail: Trail) -> None:
         """What went wrong, and what the application said."""
+        if end.reason:
+            request.reason = self._redactor.message(end.reason)
         if end.fault is not None:
             request.exception = exception_info(end.fault, self._redactor)
         if trail.stack is not None:
@@ -150,7 +153,7 @@ class Shaper:
                 if note.what == "exception" and request.exception is None:
                     request.exception = exception_info(convert(note.value, Fault), self._redactor)
                 else:
-                    _note(request, note)
+                    _note(request, note, self._said(note.value))
         if trail.spans is not None:
             request.spans = [self._span(request, span) for span in trail.spans.values()]
         request.spans_dropped += trail.spans_dropped
@@ -161,14 +164,20 @@ class Shaper:
         return FinishedSpan(
             span_id=f"{span.span_id:016x}",
             parent_id=f"{span.parent_id:016x}" if span.parent_id else request.span_id,
-            name=span.name,
+            name=self._said(span.name),
             kind=span.kind,
             start=self.when(span.start),
             duration_ms=max(0, span.stop - span.start) / 1e6 if span.stop else None,
-            annotations=span.annotations,
-            metadata=span.metadata,
+            annotations={key: self._said(value) for key, value in span.annotations.items()},
+            metadata={key: self._said(value) for key, value in span.metadata.items()},
             exception=None if span.fault is None else exception_info(span.fault, self._redactor),
         )
+
+    def _said(self, value: Told) -> Told:
+        """What the application or a library said, which may be an address: its query is redacted as ours."""
+        if isinstance(value, str) and ("://" in value or ("?" in value and "=" in value)):
+            return cast(Told, self._redactor.message(value))
+        return value
 
     # ------------------------------------------------------------ the worker itself
 
@@ -238,8 +247,6 @@ def _ended(request: Request, end: End, trail: Trail) -> None:
         request.request_bytes = end.request_bytes
     if end.response_bytes >= 0:
         request.response_bytes = end.response_bytes
-    if end.reason:
-        request.reason = end.reason
     if end.cpu >= 0:
         request.cpu_ms = end.cpu / 1e6
     if end.close_code >= 0 or end.messages_in >= 0 or end.messages_out >= 0 or end.event_stream:
@@ -258,8 +265,7 @@ def _known(number: int) -> int | None:
     return None if number < 0 else number
 
 
-def _note(request: Request, note: Note) -> None:
-    value = note.value
+def _note(request: Request, note: Note, value: object) -> None:
     if note.what == "annotation" and isinstance(value, (str, int, float)):
         request.annotations[note.key] = value
     elif note.what == "metadata":

@@ -29,10 +29,8 @@ _CREDENTIALS = re.compile(
     r"\b((?i:bearer|basic|digest|negotiate))\s+(?=\S*[0-9=]|\S*[a-z][A-Z]|\S{20})\S{4,}"
 )
 _HEADER = re.compile(r"\b((?i:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s?[:=]\s?[\"']?)[^\"'\r\n]+")
-_ASSIGNED = re.compile(
-    r"(?<![\w.\-\[\]%])(?P<name>[\w.\-\[\]%]+)(?P<sign>[\"']?\s{0,3}(?:=>?|:)\s{0,3})"
-    r"(?P<value>\"[^\"]*\"?|'[^']*'?|[^\s&;,\"'(){}<>]+)"
-)
+_NAMED = re.compile(r"(?<![\w.\-\[\]%])([\w.\-\[\]%]+)([\"']?\s{0,3}(?:=>?|:)\s{0,3})")
+_VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|[^\s&;,\"'(){}<>]+")
 _IN_MESSAGES = ("accountkey", "sharedaccesskey*", "instrumentationkey", "aws_secret*")
 
 
@@ -83,7 +81,7 @@ class Redactor:
         text = _safe(text, LONGEST_MESSAGE)
         text = _WEB_TOKEN.sub(HIDDEN, _USERINFO.sub(rf"\1{HIDDEN}@", text))
         text = _HEADER.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(rf"\1 {HIDDEN}", text))
-        return _ASSIGNED.sub(self._assigned, text)
+        return self._without_secrets(text)
 
     def _harmless(self, query: str) -> bool:
         """Whether every name has been seen and found harmless: nearly every query, in nearly no time."""
@@ -114,12 +112,17 @@ class Redactor:
         pairs = (pair.partition("=") for pair in _INNER.split(decoded(decoded(value))))
         return any(given and self._secret.include(name) for name, _, given in pairs)
 
-    def _assigned(self, found: re.Match[str]) -> str:
-        name, sign, value = found["name"], found["sign"], found["value"]
-        if not self._secret_in_messages.include(name) or _prose(sign, value):
-            return found[0]
-        quote = value[0] if value[0] in "\"'" else ""
-        return f"{name}{sign}{quote}{HIDDEN}{quote}"
+    def _without_secrets(self, text: str) -> str:
+        """Hides what is assigned to the name of a secret, also within what is assigned to another name."""
+        parts, done, at = [], 0, 0
+        while found := _NAMED.search(text, at):
+            (name, sign), at = found.groups(), found.end()
+            value = _VALUE.match(text, at)
+            if value and self._secret_in_messages.include(name) and not _prose(sign, value[0]):
+                quote = value[0][0] if value[0][0] in "\"'" else ""
+                parts.append(f"{text[done:at]}{quote}{HIDDEN}{quote}")
+                done = at = value.end()
+        return "".join((*parts, text[done:]))
 
     def __repr__(self) -> str:
         return f"<Redactor {self._mode} · {self._secret.size} names · {len(self._headers)} headers>"

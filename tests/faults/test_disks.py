@@ -64,10 +64,13 @@ def test_a_worker_outlives_its_disk(fault, tmp_path):
     assert (found["left"], found["spooled"]) == (0, {"down": 0})
     served = 3 * REQUESTS
     assert set(found["seen"].values()) == {served}, found
-    if fault != "Deleted":  # what was deleted was deleted with its counts
-        assert found["delivered"] == found["seen"]
+    assert set(found["pending"].values()) == {0}
+    dropped = {name: sum(found["dropped"].get(name, {}).values()) for name in found["seen"]}
+    assert {name: count + dropped[name] for name, count in found["delivered"].items()} == found["seen"]
+    if fault == "Deleted":  # with what stood in the spool
+        assert found["dropped"] == {} or found["dropped"]["down"].keys() == {"vanished"}
+    else:
         assert found["dropped"] == {}
-        assert set(found["pending"].values()) == {0}
     assert max(found["said"].values(), default=0) == 1, found["said"]
     report(f"the disk: {fault}", requests=served)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from server_tracing.config import XRay
 from server_tracing.export.exporter import ExportError
-from server_tracing.record import Record
+from server_tracing.record import Record, Request
 
 from .client import Trouble, client, explained
 from .transport import Sheet
@@ -120,10 +120,9 @@ class Outcome:
         places = {one.sheet.id: one.place for one in batch}
         for one in unprocessed:
             self._said = _told(one)
-            place, code = places.get(str(one.get("Id"))), str(one.get("ErrorCode") or "unprocessed")
-            if place is None:
-                continue  # it names none of ours
-            if any(word in code.lower() for word in LATER):
+            code = str(one.get("ErrorCode") or "unprocessed")
+            place = places.get(str(one.get("Id")), -1 - len(self._refused))  # below 0: it names none of ours
+            if place >= 0 and any(word in code.lower() for word in LATER):
                 self._later[place] = code
             else:
                 self.refuse(place, code)
@@ -156,7 +155,12 @@ class Outcome:
         return [self._records[one] for one in self._later if one < before and one not in self._refused]
 
     def _counted(self, before: int) -> dict[str, int]:
-        return Counter(code for one, code in self._refused.items() if one < before)
+        """Requests only: what is in progress is in no account."""
+        return Counter(
+            code
+            for one, code in self._refused.items()
+            if one < 0 or (one < before and type(self._records[one]) is Request)
+        )
 
 
 def _told(unprocessed: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def _id(owner: str, place: int) -> str:
 
 def _frame(frame: Frame, directory: str) -> StackFrame:
     path = frame.path
-    if path.startswith(directory + os.sep):
+    if directory and path.startswith(directory + os.sep):
         path = path[len(directory) + 1 :]
     else:
         path = _PACKAGES.sub("", path, count=1)

@@ -18,6 +18,7 @@ from .transport import Sheet
 from .trimming import fitted
 
 DEEPEST = 50  # subsegments within each other in one document
+BY_ITSELF = 150  # bytes for `subsegments`, and for what a subsegment says when it is sent by itself
 
 
 class Piece(NamedTuple):
@@ -54,10 +55,10 @@ class Packing:
 
     def _filled(self, document: Document, children: list[Piece]) -> tuple[bytes, list[Piece]]:
         """A document with those of its children that find room in it; the others go their own way."""
-        data = fitted(document, self._limit - _BY_ITSELF)
+        data = fitted(document, self._limit - BY_ITSELF)
         if not children:
             return data, []
-        room, left, inside = self._limit - _BY_ITSELF - len(data), self._threshold, []
+        room, left, inside = self._limit - BY_ITSELF - len(data), self._threshold, []
         for piece in reversed(children):  # they came in the reverse of their order
             room_after, left_after = room - len(piece.data) - 1, left - piece.size
             if room_after >= 0 and left_after >= 0 and piece.depth < DEEPEST:
@@ -72,9 +73,6 @@ class Packing:
         made = piece.made
         made.type, made.trace_id, made.parent_id = "subsegment", self._segment.trace_id, parent
         self._sheets.append(Sheet(made.id, fitted(made, self._limit)))
-
-
-_BY_ITSELF = 150  # bytes for `subsegments`, and for what a subsegment says when it is sent by itself
 
 
 def parents_first(subsegments: Sequence[Subsegment], root: str) -> Iterator[Subsegment]:

@@ -13,7 +13,7 @@ from server_tracing import __version__
 from server_tracing.record import Request, WorkerVitals
 
 from . import causes, flags, limits
-from .documents import Cause, Http, HttpRequest, HttpResponse, Segment, encode
+from .documents import Http, HttpRequest, HttpResponse, Segment, encode
 from .limits import cut
 from .surroundings import NOWHERE, Surroundings
 
@@ -72,7 +72,7 @@ class Segments:
             "runtime_version": platform.python_version(),
         }
         self._service = Raw(encode({"version": version[: limits.TEXT], **runtime} if version else runtime))
-        self.directory = os.getcwd()
+        self.directory = _working_directory()
         self._names: dict[str, str] = {}
         self._aws: dict[str | None, Raw] = {}
         self.surroundings = surroundings
@@ -106,22 +106,22 @@ class Segments:
             service=self._service,
         )
         if request.outcome != "ok" or (request.status or 0) >= 400 or request.exception is not None:
-            flags.apply(segment, request.status)
-            segment.cause = self._explained(segment, request)
+            self._judge(segment, request)
         if request.annotations or request.metadata or request.user:
             _say(segment, request)
         return segment
 
-    def _explained(self, segment: Segment, request: Request) -> Cause | None:
-        """Why it went wrong. A response that broke off or never came is a fault, whatever the status."""
+    def _judge(self, segment: Segment, request: Request) -> None:
+        """Whose fault it was, and why. A response that broke off or never came is ours in any case."""
+        flags.apply(segment, request.status)
+        broke_off = request.outcome == "error" and not segment.error
+        segment.fault = segment.fault or broke_off or request.outcome == "killed"
         if request.outcome == "killed":
-            segment.fault = True
-            return causes.of_death(request, self.directory)
-        if request.outcome == "error":
-            segment.fault = segment.fault or not segment.error
-        if request.exception is not None:
-            return causes.of_exception(request.exception, request.span_id, self.directory)
-        return causes.of_refusal(request, self.directory) if request.outcome == "rejected" else None
+            segment.cause = causes.of_death(request, self.directory)
+        elif request.exception is not None:
+            segment.cause = causes.of_exception(request.exception, request.span_id, self.directory)
+        elif request.outcome == "rejected":
+            segment.cause = causes.of_refusal(request, self.directory)
 
     def _name(self, service: str) -> str:
         if len(self._names) >= MOST_REMEMBERED:
@@ -145,7 +145,15 @@ class Segments:
         return f"<Segments of {len(self._names)} services · {self._surroundings!r}>"
 
 
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # deleted under us
+        return ""
+
+
 def _http(request: Request) -> Http:
+    status, length = request.status, request.response_bytes
     return Http(
         HttpRequest(
             cut(request.method),
@@ -154,7 +162,7 @@ def _http(request: Request) -> Http:
             cut(request.client_ip),
             request.forwarded is not None,
         ),
-        HttpResponse(request.status, request.response_bytes),
+        None if status is None and length is None else HttpResponse(status, length),
     )
 
 

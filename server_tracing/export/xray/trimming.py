@@ -24,10 +24,11 @@ def fitted(document: Document, limit: int) -> bytes:
         if excess <= 0:
             break
         shorten(document, excess)
-        if what not in trimmed:
+        before, data = data, encode(document)
+        if len(data) < len(before) and what not in trimmed:
             trimmed.append(what)
-        _mark(document, trimmed)
-        data = encode(document)
+            _mark(document, trimmed)
+            data = encode(document)
     return data
 
 

@@ -18,6 +18,7 @@ from server_tracing.export.exporter import ExportError, Setup
 from server_tracing.export.xray.api import MOST, Api
 from server_tracing.export.xray.exporter import XRayExporter
 from server_tracing.export.xray.transport import Sheet
+from server_tracing.record import Running
 
 pytest.importorskip("botocore")
 REGION = "eu-west-1"
@@ -154,7 +155,7 @@ def test_a_record_of_many_documents_may_take_several_calls(service):
 
 
 def test_what_is_not_processed_is_tried_again_or_counted_by_its_code(exporter, service):
-    """A code that says later is one thing, a document that is wrong another."""
+    """A code that says later is one thing, a document that is wrong another, also one that is not named."""
     service.script = [
         (
             200,
@@ -171,9 +172,9 @@ def test_what_is_not_processed_is_tried_again_or_counted_by_its_code(exporter, s
     ]
     sent = requests(8)
     error = refused(exporter, sent)
-    assert str(error).startswith(f"X-Ray at {service.url} did not process 4 segments: ")
+    assert str(error).startswith(f"X-Ray at {service.url} did not process 5 segments: ")
     assert error.remaining == [sent[1]]
-    assert error.refused == {"InvalidTraceId": 2, "Odd_code_": 1}
+    assert error.refused == {"InvalidTraceId": 3, "Odd_code_": 1}
 
 
 def test_a_call_that_fails_leaves_the_records_from_there_on(exporter, service):
@@ -206,6 +207,13 @@ def test_of_a_call_that_is_refused_as_a_whole_the_one_to_blame_is_found(exporter
     error = refused(exporter, sent)
     assert (error.remaining, error.refused) == ([], {"invalid": 1})
     assert [len(call) for call in service.calls] == [4, 2, 2, 1, 1]
+
+
+def test_what_is_in_progress_is_not_counted_when_it_is_refused(exporter, service):
+    """Its end will be."""
+    service.script = [(200, {"UnprocessedTraceSegments": [unprocessed(1, "InvalidTraceId")]})]
+    exporter.export([Running(request(1, outcome="running")), request(2)])
+    assert [len(call) for call in service.calls] == [2]
 
 
 def test_through_the_whole_pipeline_everything_adds_up(exporter, service, tmp_path):

@@ -220,6 +220,17 @@ def test_where_it_runs_stands_in_every_segment_once_it_is_known():
     assert (told["origin"], told["aws"]["ecs"]) == ("AWS::ECS::Container", {"container": "web"})
 
 
+def test_a_working_directory_that_is_gone_is_none(tmp_path, monkeypatch):
+    """The exporter of a server that outlives its deployment's folder."""
+    gone = tmp_path / "release-1"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    cause = document(failed())["cause"]
+    assert "working_directory" not in cause
+    assert cause["exceptions"][0]["stack"][0]["path"] == "/srv/shop/cart.py"
+
+
 def test_what_is_remembered_is_bounded():
     """Names and rules come from outside."""
     segments = Segments()

@@ -70,7 +70,7 @@ class Envelopes:
     # ------------------------------------------------------------ a request
 
     def _request(self, request: Request) -> Iterable[Envelope]:
-        name, start = self._names.of(request), request.start
+        name, start, agent = self._names.of(request), request.start, request.user_agent or None
         if self.shift:
             start += self.shift
         envelope = Envelope(
@@ -86,7 +86,7 @@ class Envelopes:
                 request.parent_id,
                 name,
                 address(request),
-                cut(request.user_agent, AGENT) if request.user_agent else None,
+                agent if agent is None or len(agent) <= AGENT // 2 else cut(agent, AGENT),
                 cut(request.user, USER) if request.user else None,
             ),
             Data(REQUEST[1], self._requests.data(request, name)),

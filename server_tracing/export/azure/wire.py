@@ -22,6 +22,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 from server_tracing.units import printable
 
 from .punctual import PunctualResponse
+from .trust import trusted
 
 BODILESS = (204, 304)  # not read; a server that sends one all the same would have it read as the next answer
 MAX_REPLY = 4 << 20  # bytes of an answer that are read; one error takes about 200
@@ -51,7 +52,7 @@ class Wire:
         self,
         timeout: float,
         proxies: Proxies = None,
-        context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        context: Callable[[], ssl.SSLContext] = trusted,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = timeout

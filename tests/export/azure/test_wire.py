@@ -26,6 +26,7 @@ from ingestion import Answer, Ingestion
 
 from server_tracing.export.azure.credentials import EARLY, NoTokenError, Tokens
 from server_tracing.export.azure.route import MOST_HOPS, RedirectError, Route
+from server_tracing.export.azure.trust import BUNDLES, trusted
 from server_tracing.export.exporter import ExportError
 
 
@@ -59,6 +60,8 @@ def certificate(tmp_path_factory):
 @pytest.fixture
 def secure(certificate, monkeypatch):
     """Makes services that are reached by https; their certificate is trusted."""
+    for name in BUNDLES:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -106,6 +109,28 @@ def test_a_certificate_nobody_vouches_for_is_not_trusted(secure, monkeypatch):
     with exporting(service) as one:
         assert f"the certificate of {service.endpoint} is not trusted" in sentence(one)
     assert service.posts == []
+
+
+@pytest.mark.parametrize("variable", BUNDLES)
+def test_certificates_that_requests_was_told_of_are_trusted(secure, monkeypatch, certificate, variable):
+    """Where OpenCensus got through, so do we; a bundle that is not there is a sentence."""
+    service = secure()
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv(variable, certificate)
+    with exporting(service) as one:
+        one.export([request()])
+    monkeypatch.setenv(variable, "/no/such/file")
+    with exporting(service) as one:
+        assert f"the certificates named by {variable} cannot be read" in sentence(one)
+
+
+def test_an_image_without_certificates_has_those_that_come_with_requests(monkeypatch, tmp_path):
+    """A container that was made small."""
+    for name in BUNDLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert trusted().cert_store_stats()["x509_ca"] > 50
 
 
 @pytest.mark.parametrize("status", [307, 308])

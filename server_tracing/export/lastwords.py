@@ -60,13 +60,13 @@ class LastWords:
         self._held = min(HELD, max(SHORTEST, after))
         self._make = make
         self._clock = clock
-        self._place: str | None = None  # of the journal, when the file was made
+        self._place: tuple[str | None, int] = (None, 0)  # of the journal, when the file was made
         self._file: int | None = None
         self._switch: DeadMansSwitch | Nothing | None = None
 
     def begin(self) -> None:
         """Before there is any request: the first may be the one that crashes."""
-        self._place = self._journal.path
+        self._place = (self._journal.path, self._journal.moves)
         self._file = self._make()
         if self._file is None:
             return
@@ -76,8 +76,8 @@ class LastWords:
             self._switch.hold(self._held)
 
     def __call__(self, _now: float) -> None:
-        if self._journal.path != self._place:
-            self.begin()  # it has moved
+        if (self._journal.path, self._journal.moves) != self._place:
+            self.begin()
         if self._file is None or self._switch is None:
             return
         self._switch.hold(self._held)

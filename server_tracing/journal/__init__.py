@@ -35,6 +35,7 @@ class Journal:
         self.path = path
         self.read_only = False
         self.cut = False  # the end of its file was missing
+        self.moves = 0  # to another file, which may have the same path
         self.refused = 0  # other frames that were too large or found no room
         self._map = memory
         self._words = memoryview(memory).cast("I")
@@ -90,6 +91,7 @@ class Journal:
         before, self._map = self._map, memory
         self._words.release()
         self._words, self.path = words, path
+        self.moves += 1
         self._frames = Frames(memory, words, self.size, self._salt)
         before.close()
         return self

@@ -153,6 +153,7 @@ def test_the_worker_sees_to_it_by_itself(tmp_path, journals, caplog):
     for wake in range(1, 4):
         home(1.0 + HOME_EVERY * wake)
     assert os.path.exists(str(journal.path))
+    assert journal.moves == 1, "and whatever stands beside it is to be made again"
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     worker.begin("/stuck")
     worker.wake()

@@ -62,6 +62,7 @@ def _worker(seen: Seen, config: Config) -> Worker:
 def _open(journal: Journal, words: str, config: Config) -> Iterator[Request]:
     """Its open requests; of a worker whose interpreter native code holds, `words` tell where they are."""
     shaper, dump = Shaper(config, journal.origin), parse(words)
+    shaper.set_clock(journal.checkpoint().stepped)
     for trail in _trails(journal):
         if trail.stack is None and (frames := frames_for(dump, trail.thread)):
             trail.stack = Stack(trail.begin.number, 0, frames)

@@ -52,6 +52,7 @@ class Announcer:
             return
         self._next = now + OFTEN
         stamp = self._clock()
+        self._shaper.set_clock(self._source.stepped)
         for trail in self._long(stamp - self._after):
             trail.announced = True
             self._announce(trail, stamp, now)

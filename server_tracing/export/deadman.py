@@ -44,12 +44,16 @@ class DeadMansSwitch:
             raise OSError(ctypes.get_errno(), "timer_create")
         self._set = library.timer_settime
         self._delete = library.timer_delete
+        self._seconds = -1.0
+        self._value: object = None
 
     def hold(self, seconds: float) -> None:
         """Not for another so many seconds; 0: never."""
-        whole = int(seconds)
-        value = _Itimerspec(_Timespec(0, 0), _Timespec(whole, int((seconds - whole) * 1e9)))
-        self._set(self._timer, 0, ctypes.byref(value), None)
+        if seconds != self._seconds:  # made once: it is the same every time, and takes 9 us
+            whole = int(seconds)
+            value = _Itimerspec(_Timespec(0, 0), _Timespec(whole, int((seconds - whole) * 1e9)))
+            self._seconds, self._value = seconds, ctypes.pointer(value)
+        self._set(self._timer, 0, self._value, None)
 
     def close(self) -> None:
         """Give the timer back."""

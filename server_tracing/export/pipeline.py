@@ -35,6 +35,7 @@ from .shape import Shaper
 from .siblings import Siblings
 from .source import Source
 from .spool import Spool
+from .wallclock import WallClock
 from .watchdog import Watchdog, too_long
 from .whereabouts import Whereabouts
 
@@ -156,6 +157,7 @@ def _assemble(
         Announcer(home, shaper(journal), sampler, pace),
         vitals := Vitals(journal, joiner, lambda: home.counts, config.azure.metrics_interval),
         Home(journal, journals),
+        WallClock(journal),
         Complaints([*sinks, *(sink.spool for sink in sinks if sink.spool is not None)]),
         losses := Losses(journal, lambda: reader.dropped),
     )

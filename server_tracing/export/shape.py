@@ -73,6 +73,10 @@ class Shaper:
         self._blank: Callable[[], Request] = _blank(origin).__copy__  # type: ignore[attr-defined]
         self.vitals_seen: WorkerVitals | None = None  # the last, for requests that died with their worker
 
+    def set_clock(self, by: int) -> None:
+        """The wall clock was set by so many nanoseconds in all: stamps are read by the new time now."""
+        self._offset = self._origin.wall - self._origin.monotonic + by
+
     def when(self, stamp: int) -> datetime:
         """The wall time of a stamp of this worker's monotonic clock."""
         seconds, nanoseconds = divmod(stamp + self._offset, 1_000_000_000)

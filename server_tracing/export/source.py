@@ -26,6 +26,7 @@ from .shape import Shaper
 from .spool import Spool
 from .spool_names import Closed
 from .trail import Loss, Trail
+from .wallclock import stepped
 
 WEBSOCKET = ("ws", "wss")
 NO_VITALS = Vitals(0, -1, -1.0, -1, -1, 0, 0)
@@ -57,6 +58,8 @@ class Source:
         self.lanes = [self._lane(outlet, checkpoint) for outlet in outlets]
         self._delivered_before = {lane.outlet.name: lane.tally.delivered for lane in self.lanes}
         self._dropped_before = {name: Counter(tally.dropped) for name, tally in self._tallies.items()}
+        self.stepped = checkpoint.stepped  # by how much the wall clock was set since the worker started
+        shaper.set_clock(self.stepped)
         self._shaper = shaper
         self._sampler = sampler
         self._pace = pace
@@ -147,6 +150,9 @@ class Source:
                 self._last_vitals = joined
                 record = self._shaper.vitals(joined)
             else:
+                if position >= self._read_before:
+                    self.stepped += stepped(joined)
+                    self._shaper.set_clock(self.stepped)
                 record = self._shaper.event(joined)
         except Exception:  # noqa: BLE001 - as above
             self.joiner.garbled += 1
@@ -262,6 +268,7 @@ class Source:
             counts=self._counts,
             vitals=self._last_vitals,
             whole=max(self.position, self._whole_before),
+            stepped=self.stepped,
         )
 
     def give_up(self) -> None:

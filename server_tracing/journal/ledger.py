@@ -54,6 +54,7 @@ class Checkpoint(Struct):
     exporters: dict[str, Tally] = field(default_factory=dict)
     counts: Counts | None = None  # of requests, for those who tell of counts over time
     vitals: Vitals | None = None  # the worker's last: the ring may have passed over their frame
+    stepped: int = 0  # nanoseconds by which the wall clock was set since the worker started
     whole: int = 0  # frames were found up to here: who finds fewer reads a journal that was damaged since
 
     def tally(self, exporter: str) -> Tally:

@@ -71,6 +71,19 @@ def program(_: str) -> None:
     subprocess.run(["true"], preexec_fn=os.getpid, check=True)
 
 
+ahead = 0.0
+clock, clock_ns = time.time, time.time_ns
+
+
+def set_the_clock(by: str) -> None:
+    """The wall clock is set in the middle of the request, for this process."""
+    global ahead
+    ahead += float(by)
+    time.time = lambda: clock() + ahead
+    time.time_ns = lambda: clock_ns() + int(ahead * 1e9)
+    time.sleep(0.3)
+
+
 DEEDS: dict[str, Deed] = {
     "/hang": hang_here,
     "/hold": hold_the_interpreter,
@@ -81,6 +94,7 @@ DEEDS: dict[str, Deed] = {
     "/fork": fork,
     "/process": process,
     "/program": program,
+    "/clock": set_the_clock,
     "/pid": lambda _: os.getpid(),
     "/threads": lambda _: threading.active_count(),
 }

@@ -16,7 +16,7 @@ from datetime import timedelta
 from server_tracing.config.connection_string import DEFAULT_AUDIENCE, DEFAULT_ENDPOINT, Connection, parse
 from server_tracing.export.exporter import ExportError, Setup
 from server_tracing.export.pace import Pace
-from server_tracing.record import Record
+from server_tracing.record import Record, Request
 
 from .answers import Ruling
 from .clock import Skew
@@ -128,7 +128,7 @@ class AzureExporter:
             return
         wanted = [place for place in range(len(items)) if not unsent or place in unsent]
         kept = self._processed(wanted, items)
-        if wanted[:1] == [0] and 0 not in kept:
+        if type(record) is Request and wanted[:1] == [0] and 0 not in kept:
             parts.lose("processor")  # without its request, nothing leads to the rest
         else:
             parts.add_some(kept)

@@ -7,10 +7,11 @@ from types import ModuleType
 
 import pytest
 from azure_kit import exporting, now, request
-from believable import failed, spans
+from believable import failed, spans, vitals
 from ingestion import Ingestion
 
 from server_tracing.export.exporter import ExportError
+from server_tracing.record import Counts
 
 pytest.importorskip("opencensus.ext.azure")
 
@@ -74,6 +75,16 @@ def test_what_hangs_below_a_request_can_be_dropped_alone(service):
     with exporting(service, processors=(no_dependencies,)) as one:
         one.export([failed(start=now(), spans=spans(now()))])
     assert service.kinds() == ["RequestData", "ExceptionData"]
+
+
+def test_one_metric_can_be_dropped_alone(service):
+    """The others of that worker are none the worse."""
+    no_memory = lambda envelope: "Bytes" not in envelope.data.baseData.metrics[0]["name"]  # noqa: E731
+    with exporting(service, processors=(no_memory,)) as one:
+        one.export([vitals(time=now(), window_ms=1000.0, counts=Counts(1, 1, 1.0, 0))])
+    names = [item["data"]["baseData"]["metrics"][0]["name"] for item in service.accepted]
+    assert len(names) == 4
+    assert not [name for name in names if "Bytes" in name]
 
 
 def test_they_run_in_order_until_one_drops(service):

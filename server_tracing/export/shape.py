@@ -42,6 +42,7 @@ from .trail import Trail
 
 Told = TypeVar("Told")
 _WEBSOCKET = ("ws", "wss")
+_URLS = frozenset(("http.url", "url.full", "url"))  # in what spans say of calls
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OUTCOMES = {int(outcome): outcome.name.lower() for outcome in Outcome}
 _QUEUED = frozenset({"x-request-start", "x-queue-start"})
@@ -165,6 +166,10 @@ class Shaper:
             request.vitals = self.vitals_seen
 
     def _span(self, request: Request, span: Span) -> FinishedSpan:
+        for said in (span.annotations, _asked(span.metadata)):
+            for name in _URLS.intersection(said):
+                if isinstance(said[name], str):
+                    said[name] = self._redactor.url(str(said[name]))
         return FinishedSpan(
             span_id=f"{span.span_id:016x}",
             parent_id=f"{span.parent_id:016x}" if span.parent_id else request.span_id,
@@ -263,6 +268,13 @@ def _conversation(request: Request, end: End) -> None:
     request.close_code = _known(end.close_code)
     request.messages_in = _known(end.messages_in)
     request.messages_out = _known(end.messages_out)
+
+
+def _asked(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What a span says of a call in X-Ray's terms."""
+    http = metadata.get("http")
+    asked = http.get("request") if isinstance(http, dict) else None
+    return asked if isinstance(asked, dict) else {}
 
 
 def _known(number: int) -> int | None:

@@ -67,6 +67,13 @@ class Redactor:
         query = _safe(query, LONGEST_QUERY)
         return query if self._mode == "keep" or self._harmless(query) else self._redacted(query)
 
+    def url(self, url: str) -> str:
+        """An address somebody was called at: its query as one of ours, no credentials."""
+        address, _, query = url.partition("?")
+        address = _USERINFO.sub(rf"\1{HIDDEN}@", _safe(address, LONGEST_QUERY))
+        kept = self.query(query)
+        return address if kept is None else f"{address}?{kept}"
+
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         """The headers on the allow-list, repeated ones joined; never cookies or credentials."""
         kept: dict[str, str] = {}

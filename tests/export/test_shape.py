@@ -250,3 +250,20 @@ def test_a_killed_request_carries_the_workers_last_vitals():
 def test_its_repr_names_the_worker():
     """Whose requests it shapes."""
     assert repr(Shaper(settings(), origin())) == "<Shaper of 0123456789abcdef pid 4711>"
+
+
+def test_addresses_in_spans_are_redacted_as_ours_are():
+    """Of whichever library tells of the call."""
+    called, hidden = "http://ann:pw@stock/3?page=2&token=secret", "http://***@stock/3?page=2&token=***"
+    said = {"http.url": called, "url.full": called, "of": called}
+    blocks = {"http": {"request": {"url": called}}}
+    (span,) = shape(spans=[Span(1, 7, 0, "call", "client", START, START + 1, said, blocks)]).spans
+    assert span.annotations == {"http.url": hidden, "url.full": hidden, "of": called}
+    assert span.metadata == {"http": {"request": {"url": hidden}}}
+
+
+def test_an_exception_the_application_tells_of_counts_where_the_server_saw_none():
+    """What it told is a fault like any other."""
+    told = Note(1, "exception", "", ["ValueError", "told", [], None, False, 0])
+    assert shape(notes=[told]).exception.message == "told"
+    assert shape(notes=[told], fault=Fault("KeyError", "seen")).exception.message == "seen"

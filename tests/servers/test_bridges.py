@@ -184,4 +184,5 @@ def test_calls_of_instrumented_clients_carry_the_trace_on(case):
     else:
         assert sent["traceparent"].split("-")[1:3] == [record["trace_id"], spans[0]["span_id"]]
         assert spans[0]["annotations"]["http.status_code"] == 503
+        assert spans[0]["annotations"]["http.url"] == f"http://127.0.0.1:{port}/stock?token=***"
     assert "cannot find the current segment" not in log

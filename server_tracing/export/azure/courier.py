@@ -35,8 +35,8 @@ class Courier:
         self,
         wire: Wire,
         route: Route,
-        tokens: Tokens | None = None,
-        skew: Skew | None = None,
+        tokens: Tokens | None,
+        skew: Skew,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wire = wire
@@ -45,7 +45,7 @@ class Courier:
         self._clock = clock
         self._most_bytes = payload.MAX_BODY
         self._garbled = 0
-        self.skew = skew or Skew()
+        self.skew = skew
         self.answer = ""  # the last one, in words
         self.accepted = 0  # items
 

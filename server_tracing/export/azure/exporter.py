@@ -43,12 +43,7 @@ class AzureExporter:
     max_age = 1.0
 
     def __init__(
-        self,
-        setup: Setup,
-        *,
-        wire: Wire | None = None,
-        clock: Callable[[], float] = time.time,
-        pace: Pace | None = None,
+        self, setup: Setup, *, clock: Callable[[], float] = time.time, pace: Pace | None = None
     ) -> None:
         settings = setup.config.azure
         self.spool_size = settings.storage_max_size
@@ -56,7 +51,7 @@ class AzureExporter:
         connection = _connection(settings.connection_string, settings.instrumentation_key)
         self._envelopes = Envelopes(setup.config, connection.key)
         self._courier = Courier(
-            wire or Wire(settings.timeout, settings.proxies),
+            Wire(settings.timeout, settings.proxies),
             Route(connection.endpoint),
             None if settings.credential is None else Tokens(settings.credential, connection.audience, clock),
             Skew(clock),

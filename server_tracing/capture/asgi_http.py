@@ -13,40 +13,34 @@ Written for speed where every request passes: all of it adds some 1.8 us, the re
 from __future__ import annotations
 
 import os
-from asyncio import CancelledError
 from collections.abc import Awaitable
 from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-
-from msgspec import Struct
 
 from server_tracing.capture.announcing import announced, said
-from server_tracing.capture.asgi_server import (
-    App,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    Server,
-    application_fault,
+from server_tracing.capture.asgi_passing import (
+    CANCELLATIONS,
+    CANCELLED,
+    NOBODY,
+    Passing,
+    begin_of,
     concluded,
     pairs,
-    route,
+    raw_path,
 )
-from server_tracing.capture.swallowed import note_handled, noted
+from server_tracing.capture.asgi_server import App, Message, Receive, Scope, Send, Server
+from server_tracing.capture.faults import application_fault
+from server_tracing.capture.swallowed import note_handled
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
-    from server_tracing.capture.recorder import Recorder, Slot
+    from server_tracing.capture.recorder import Recorder
 
-NOBODY = ("", 0)  # scope["client"] is None on a unix socket
 BODYLESS = frozenset((204, 304))
-CANCELLATIONS = (CancelledError, GeneratorExit)
 NO_RESPONSE = "the application returned without a response"
 HALF_RESPONSE = "the application returned in the middle of its response"
-CANCELLED, CANCELLED_AFTER = "cancelled", "cancelled after its response"
+CANCELLED_AFTER = "cancelled after its response"
 
 
 def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> App:
@@ -97,40 +91,9 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
     return http
 
 
-def begin_of(recorder: Recorder, scope: Scope) -> Slot | None:
-    """The same beginning, of any scope, also a WebSocket's, that has no more than it must have."""
-    try:
-        path, query = scope.get("raw_path") or raw_path(scope), scope.get("query_string")
-        host, port = scope.get("client") or NOBODY
-        return recorder.begin_bytes(
-            scope.get("method", "GET"),
-            path + b"?" + query if query else path,
-            scope.get("http_version", "1.1"),
-            scope.get("scheme") or ("http" if scope["type"] == "http" else "ws"),
-            host,
-            port,
-            pairs(scope["headers"]),
-        )
-    except Exception:  # noqa: BLE001 - an odd scope costs a record, not a response
-        return None
+class Exchange(Passing):
+    """The `receive` and `send` of one request; nothing they see is changed or consumed."""
 
-
-def raw_path(scope: Scope) -> bytes:
-    """The path as the client sent it, or nearly so: not every server tells."""
-    return quote(scope["path"]).encode()
-
-
-class Exchange(Struct):
-    """The `receive` and `send` of one request; nothing they see is changed or consumed. A Struct, because
-    one is made per request, and that costs 0.23 us where a class with slots takes 0.37."""
-
-    slot: Slot
-    connection: Any  # what has `disconnected`: the server's, or the slot, if only ASGI tells
-    inner_receive: Receive
-    inner_send: Send
-    scope: Scope
-    recorder: Recorder
-    server: Server
     plain: bool  # a body in one part, and nothing special about it
     head: Message = None
 
@@ -262,12 +225,6 @@ class Exchange(Struct):
             self.slot.status = self.slot.first_byte = 0
         self.end(Outcome.ERROR, **details)
 
-    def unanswered(self, status: int, **details: Any) -> None:
-        """No head was sent: the server answers in its own words."""
-        self.slot.status = status
-        self.slot.sent = self.server.error_bytes if status == 500 else 0
-        self.end(Outcome.ERROR, **details)
-
     def end(self, outcome: int, **details: Any) -> None:
         """Write it down."""
         slot = self.slot
@@ -276,12 +233,7 @@ class Exchange(Struct):
                 slot.sent = 0  # whatever the application gave, the server keeps it
             if is_event_stream(self.head):
                 details["event_stream"] = True
-        if slot.status >= 500 and "fault" not in details and (fault := noted(self.scope)):
-            details["fault"] = fault
-            outcome = Outcome.ERROR if outcome == Outcome.OK else outcome
-        details["route"] = route(self.server, self.scope)
-        self.server.forget(self.connection)
-        self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
+        self.write(outcome, slot.status >= 500, details)
 
 
 class AnnouncingExchange(Exchange):

@@ -7,7 +7,8 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from server_tracing.capture.asgi_server import App, Message, Receive, Scope, Send, application_fault
+from server_tracing.capture.asgi_server import App, Message, Receive, Scope, Send
+from server_tracing.capture.faults import application_fault
 
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder

@@ -7,16 +7,11 @@ says so. The one here knows nothing beyond the specification; `capture/uvicorn.p
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
-
-from server_tracing.capture.faults import fault_from
-from server_tracing.record import Outcome
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from server_tracing.capture.announcing import TextHeaders
-    from server_tracing.capture.recorder import Recorder, Slot
     from server_tracing.frameworks import Left
-    from server_tracing.record import Fault
 
 Message = Any  # a dict by the specification; what it really is, is for the server to judge
 Scope = Any
@@ -91,44 +86,3 @@ class Server:
         """The close code of a WebSocket, where the server knows better than what the application was told
         (-1: nothing yet)."""
         return told
-
-
-class Passing(Protocol):
-    """Something that goes through the application: a request or a WebSocket."""
-
-    slot: Slot
-    recorder: Recorder
-
-    def finish(self) -> None:
-        """The application returned."""
-
-    def fail(self, error: BaseException) -> None:
-        """The application raised."""
-
-
-def concluded(passing: Passing, error: BaseException | None = None) -> None:
-    """End a record; a fault of our own costs it the details, nothing else."""
-    try:
-        if error is None:
-            passing.finish()
-        else:
-            passing.fail(error)
-    except Exception:  # noqa: BLE001 - neither scope nor server is ours
-        passing.recorder.end(passing.slot, Outcome.OK if error is None else Outcome.ERROR)
-
-
-def pairs(headers: Any) -> Any:
-    """Headers that may be looked at: an iterator would be used up by looking."""
-    return headers if isinstance(headers, (list, tuple)) else ()
-
-
-def route(server: Server, scope: Scope) -> str:
-    """The route, where the framework left it in the scope."""
-    return server.left(scope) if server.left is not None else ""
-
-
-def application_fault(error: BaseException) -> Fault:
-    """The exception without the first frame of its stack, which is the recorder's own."""
-    fault = fault_from(error)
-    del fault.frames[:1]
-    return fault

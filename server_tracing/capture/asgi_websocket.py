@@ -12,26 +12,15 @@ from collections.abc import Awaitable
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from server_tracing.capture.announcing import announced
-from server_tracing.capture.asgi_http import CANCELLATIONS, CANCELLED, begin_of
-from server_tracing.capture.asgi_server import (
-    App,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    Server,
-    application_fault,
-    concluded,
-    route,
-)
-from server_tracing.capture.swallowed import note_handled, noted
+from server_tracing.capture.asgi_passing import CANCELLATIONS, CANCELLED, Passing, begin_of, concluded
+from server_tracing.capture.asgi_server import App, Message, Receive, Scope, Send, Server
+from server_tracing.capture.faults import application_fault
+from server_tracing.capture.swallowed import note_handled
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
-    from server_tracing.capture.recorder import Recorder, Slot
+    from server_tracing.capture.recorder import Recorder
 
 SWITCHING, FORBIDDEN = 101, 403
 NORMAL, NO_CODE, ABNORMAL = 1000, 1005, 1006  # RFC 6455, section 7.4.1
@@ -51,7 +40,7 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
         slot = begin_of(recorder, scope)
         if slot is None:
             return await app(scope, receive, send)
-        conversation = conversation_of(slot, server.connection(send), receive, send, recorder, server, scope)
+        conversation = conversation_of(slot, server.connection(send), receive, send, scope, recorder, server)
         try:
             result = await app(scope, conversation.receive, conversation.send)
         except BaseException as error:
@@ -63,16 +52,9 @@ def recorded(app: App, recorder: Recorder, server: Server, otherwise: App) -> Ap
     return websocket
 
 
-class Conversation(Struct):
+class Conversation(Passing):
     """The `receive` and `send` of one WebSocket."""
 
-    slot: Slot
-    connection: Any
-    inner_receive: Receive
-    inner_send: Send
-    recorder: Recorder
-    server: Server
-    scope: Scope
     messages_in: int = 0
     messages_out: int = 0
     code: int = -1
@@ -139,29 +121,31 @@ class Conversation(Struct):
 
     def finish(self) -> None:
         """The application returned."""
-        status, code = self.slot.status, self.known_code()
-        if self.left_before_handshake() or code == ABNORMAL:
-            self.end(Outcome.DISCONNECTED, code)
+        status, self.code = self.slot.status, self.known_code()
+        if self.left_before_handshake() or self.code == ABNORMAL:
+            self.end(Outcome.DISCONNECTED)
         elif not status:
             self.unanswered(self.server.unshaken_status, reason=NO_HANDSHAKE)
-        elif status == SWITCHING and code < 0:
-            self.end(Outcome.OK, code, reason=NO_CLOSE)  # some servers then close, others wait for the client
+        elif status == SWITCHING and self.code < 0:
+            self.end(Outcome.OK, reason=NO_CLOSE)  # some servers then close, others wait for the client
         else:
-            self.end(Outcome.OK, code)
+            self.end(Outcome.OK)
 
     def fail(self, error: BaseException) -> None:
         """The application raised, or was cancelled."""
-        code, cancelled = self.known_code(), isinstance(error, CANCELLATIONS)
-        fault, reason = application_fault(error), CANCELLED if cancelled else ""
-        if self.left_before_handshake() or code == ABNORMAL:
-            self.end(Outcome.DISCONNECTED, code, fault=fault)
-        elif code >= 0 and (cancelled or says_client_left(error)):
-            self.end(Outcome.OK, code)
-        elif self.slot.status:
-            code = self.server.dropped_code if code < 0 and self.slot.status == SWITCHING else code
-            self.end(Outcome.ERROR, code, reason=reason, fault=fault)
-        else:
+        status, self.code = self.slot.status, self.known_code()
+        cancelled, fault = isinstance(error, CANCELLATIONS), application_fault(error)
+        reason = CANCELLED if cancelled else ""
+        if self.left_before_handshake() or self.code == ABNORMAL:
+            self.end(Outcome.DISCONNECTED, fault=fault)
+        elif self.code >= 0 and (cancelled or says_client_left(error)):
+            self.end(Outcome.OK)
+        elif not status:
             self.unanswered(self.server.cancelled_status if cancelled else 500, reason=reason, fault=fault)
+        else:
+            if status == SWITCHING and self.code < 0:
+                self.code = self.server.dropped_code
+            self.end(Outcome.ERROR, reason=reason, fault=fault)
 
     def known_code(self) -> int:
         if self.slot.status != SWITCHING or self.code >= 0:
@@ -171,22 +155,10 @@ class Conversation(Struct):
     def left_before_handshake(self) -> bool:
         return not self.slot.status and (self.code >= 0 or self.connection.disconnected)
 
-    def unanswered(self, status: int, **details: Any) -> None:
-        """No handshake was sent: the server answers, if it can."""
-        self.slot.status = status
-        self.slot.sent = self.server.error_bytes if status == 500 else 0
-        self.end(Outcome.ERROR, -1, **details)
-
-    def end(self, outcome: Outcome, code: int, **details: Any) -> None:
+    def end(self, outcome: int, **details: Any) -> None:
         """Write it down."""
-        slot = self.slot
-        details.update(close_code=code, messages_in=self.messages_in, messages_out=self.messages_out)
-        if "fault" not in details and (fault := noted(self.scope)):
-            details["fault"] = fault
-            outcome = Outcome.ERROR if outcome == Outcome.OK else outcome
-        details["route"] = route(self.server, self.scope)
-        self.server.forget(self.connection)
-        self.recorder.end(slot, outcome, slot.status, slot.sent, slot.received, **details)
+        details.update(close_code=self.code, messages_in=self.messages_in, messages_out=self.messages_out)
+        self.write(outcome, True, details)
 
 
 class AnnouncingConversation(Conversation):

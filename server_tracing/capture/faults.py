@@ -27,6 +27,13 @@ def fault_from(exc: BaseException) -> Fault:
         return Fault(_type_name(type(exc)), "(cannot be read)")
 
 
+def application_fault(error: BaseException) -> Fault:
+    """The same without the first frame of its stack, which is the recorder's own."""
+    fault = fault_from(error)
+    del fault.frames[:1]
+    return fault
+
+
 def _fault(exc: BaseException, chain: int, frames: int, message: int) -> Fault:
     kept, skipped = _stack(exc.__traceback__, frames)
     origin = exc.__cause__

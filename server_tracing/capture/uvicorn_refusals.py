@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from server_tracing.capture.asgi_http import begin_of
+from server_tracing.capture.asgi_passing import begin_of
 from server_tracing.capture.uvicorn_patch import ZTTP, Around, Function, loaded, loaded_protocols, surround
 from server_tracing.capture.uvicorn_server import UVICORN
 from server_tracing.record import Outcome

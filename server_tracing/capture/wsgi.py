@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from server_tracing.capture.announcing import announced_wsgi
-from server_tracing.capture.asgi_server import application_fault
+from server_tracing.capture.faults import application_fault
 from server_tracing.capture.swallowed import note, note_handled, noted, served
 from server_tracing.frameworks import Left, left_in
 from server_tracing.record import Outcome

@@ -47,8 +47,8 @@ def read(trace: Mapping[str, Any], where: str) -> list[Adopted]:
 
 
 def entry(key: str, value: Any, where: str) -> Adopted:
-    """One key of the dictionary."""
-    name = f"OPENCENSUS['TRACE'][{key!r}]"
+    """One key of the dictionary, or what middleware was told under its name."""
+    name = f"{key.lower()}=" if where.endswith("Middleware") else f"OPENCENSUS['TRACE'][{key!r}]"
     if key not in KEYS:
         return Adopted(name, where, None, remark="ignored: OpenCensus knows no such key")
     if value is None:

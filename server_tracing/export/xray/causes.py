@@ -16,7 +16,8 @@ from server_tracing.record import ExceptionInfo, Frame, Request
 from .documents import Cause, StackFrame, Throwable
 from .limits import TEXT, cut
 
-_STEP, _MASK = 0x9E3779B97F4A7C15, 0xFFFFFFFFFFFFFFFF  # the ids of a document's exceptions lie far apart
+# The ids of a document's exceptions lie far apart, and elsewhere than those that identity.py gives to spans.
+_STEP, _MASK = 0xD1B54A32D192ED03, 0xFFFFFFFFFFFFFFFF
 _PACKAGES = re.compile(r".*/(?:site|dist)-packages/")
 _ENTRY = re.compile(r'^  File "(.*)", line ([0-9]+), in (.*)$', re.MULTILINE)
 

@@ -8,7 +8,7 @@ applications do with the SDK is the business of inside/.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ from .limits import DOCUMENT
 from .packing import Packing
 from .segments import Segments
 from .subsegments import subsegment
-from .surroundings import explore
+from .surroundings import Explorer, Plugin
 from .transport import Sheet, Transport
 from .trimming import fitted
 
@@ -41,7 +41,7 @@ class XRayExporter:
     def __init__(self, setup: Setup, transport: Transport | None = None) -> None:
         settings = setup.config.xray
         self._threshold = settings.streaming_threshold
-        self._plugins = settings.plugins  # still to be asked
+        self._explorer = Explorer(settings.plugins, _plugins)
         self._segments = Segments(settings.version)
         self._transport = transport or _transport(settings)
         self._unencodable = 0
@@ -85,13 +85,12 @@ class XRayExporter:
         return self._transport.probe(sheet)
 
     def _look_around(self) -> None:
-        """Once, in the thread that may wait."""
-        if self._plugins:
-            from .plugins import PLUGINS
-
-            self._segments.surroundings, self._plugins = explore(self._plugins, PLUGINS), ()
+        """Now and then, in the thread that may wait."""
+        found = self._explorer.look()
+        if found is not None:
+            self._segments.surroundings = found
             if self._consultation is not None:
-                self._consultation.origin_is(self._segments.surroundings.origin)
+                self._consultation.origin_is(found.origin)
 
     def sheets(self, record: Record) -> Sequence[Sheet]:
         """The documents of a record."""
@@ -133,6 +132,12 @@ class XRayExporter:
 
     def __repr__(self) -> str:
         return f"<XRayExporter to {self._transport.place}>"
+
+
+def _plugins() -> Mapping[str, Plugin]:
+    from .plugins import PLUGINS
+
+    return PLUGINS
 
 
 def _transport(settings: XRay) -> Transport:

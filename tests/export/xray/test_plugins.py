@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from believable import request
+from export_kit import Clock
 from segment_schema import checked
 
 from server_tracing.config import Config, XRay
@@ -18,7 +19,7 @@ from server_tracing.export.exporter import Setup
 from server_tracing.export.xray import plugins
 from server_tracing.export.xray.exporter import XRayExporter
 from server_tracing.export.xray.plugins import PLUGINS
-from server_tracing.export.xray.surroundings import Plugin, explore
+from server_tracing.export.xray.surroundings import AGAIN_AFTER, TRIES, Explorer, Plugin
 
 ARN = "arn:aws:ecs:eu-west-1:123456789012:container/shop/0206b271"
 CONTAINER = "ab" * 32
@@ -78,7 +79,9 @@ def metadata(monkeypatch) -> Iterator[Metadata]:
 def segment(*names: str) -> dict:
     """A segment of an exporter with these plugins."""
     exporter = XRayExporter(Setup(Config(xray=XRay(plugins=names)), {}, "shop", ""))
-    exporter.tend()
+    for _ in range(TRIES):
+        exporter._explorer._next = 0.0
+        exporter.tend()
     (sheet,) = exporter.sheets(request())
     return checked(sheet.data)
 
@@ -171,10 +174,37 @@ def test_an_environment_is_known_by_the_platforms_file(tmp_path, monkeypatch):
 def test_of_several_places_the_most_specific_is_the_origin():
     """In the order of X-Ray's guide, whatever the order they are named in."""
     found = {name: Plugin(f"AWS::{name}", lambda name=name: {name: {"a": name}}) for name in PLUGINS}
-    told = explore(("ec2", "ecs", "elastic_beanstalk", "eks"), found)
+    told = Explorer(("ec2", "ecs", "elastic_beanstalk", "eks"), lambda: found).look()
     assert told.origin == "AWS::elastic_beanstalk"
     assert list(told.aws) == ["elastic_beanstalk", "eks", "ecs", "ec2"]
-    assert explore(("ec2", "ecs"), found).origin == "AWS::ecs"
+    assert Explorer(("ec2", "ecs"), lambda: found).look().origin == "AWS::ecs"
+
+
+def test_a_service_that_starts_late_is_asked_again(caplog):
+    """A few times, and then said to be missing; what was found meanwhile stays."""
+    clock, script = Clock(), [OSError("not yet"), {"ecs": {"container": "web"}}]
+
+    def ecs() -> dict:
+        answer = script.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def ec2() -> dict:
+        raise TimeoutError("timed out")
+
+    found = {"ecs": Plugin("AWS::ECS", ecs), "ec2": Plugin("AWS::EC2", ec2)}
+    explorer = Explorer(["ec2", "ecs"], lambda: found, clock)
+    assert explorer.look() is None
+    assert explorer.look() is None
+    assert len(script) == 1
+    clock.advance(AGAIN_AFTER)
+    assert explorer.look() == ({"ecs": {"container": "web"}}, "AWS::ECS")
+    for _ in range(TRIES):
+        clock.advance(AGAIN_AFTER)
+        assert explorer.look() is None
+    assert caplog.messages == ["the X-Ray plugin ec2 found nothing: TimeoutError: timed out"]
+    assert repr(explorer) == "<Explorer of nothing more>"
 
 
 def test_a_plugin_that_finds_nothing_is_one_warning_and_no_origin(metadata, monkeypatch, tmp_path, caplog):

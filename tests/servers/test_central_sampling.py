@@ -55,11 +55,12 @@ def test_every_worker_fetches_the_rules_and_keeps_to_them(kind: str, service: Sa
     with Daemon() as daemon, start(SERVERS[kind], environ(service.port, daemon)) as server:
         wait_until(lambda: len(service.called(RULES)) >= 2)
         wait_until(lambda: all(says(server, "/hello") for _ in range(6)))
+        assert [says(server, "/hello/again") for _ in range(6)] == [True] * 6
         server.stop()
-        records = server.records(6)
-        segments = daemon.settled()
-    assert {record["kept_because"] for record in records[-6:]} == {"rule:hello"}
-    assert segments[-1]["aws"]["xray"]["sampling_rule_name"] == "hello"
+        records = [record for record in server.records(12) if record["path"] == "/hello/again"]
+        rules = {one["id"]: one["aws"]["xray"]["sampling_rule_name"] for one in daemon.settled()}
+    assert [record["kept_because"] for record in records] == ["rule:hello"] * 6
+    assert [rules[record["span_id"]] for record in records] == ["hello"] * 6
     assert len(service.called(RULES)) == 2
 
 

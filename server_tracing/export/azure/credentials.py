@@ -68,7 +68,9 @@ def made(credential: Any) -> Any:
     try:
         found = load(credential if ":" in credential else f"azure.identity:{credential}")
     except (ImportError, AttributeError) as error:
-        raise NoTokenError(f"there is no credential called {credential}: {error}") from error
+        ours = (error.name or "").startswith("azure") and isinstance(error, ImportError)
+        missing = ", for which server-tracing[azure] is needed" if ours else ""
+        raise NoTokenError(f"there is no credential called {credential}{missing}: {error}") from error
     return found() if isinstance(found, type) or not hasattr(found, "get_token") else found
 
 

@@ -95,7 +95,7 @@ class AzureExporter:
         if self._given and self._processors is None:
             try:
                 self._processors = Processors(self._given)
-            except (ProcessorError, ImportError) as error:
+            except ProcessorError as error:
                 raise ExportError(str(error), remedy="see azure.processors", reason="processor") from error
 
     def _parts(self, records: Sequence[Record]) -> Parts:

@@ -28,8 +28,10 @@ class Processors:
     """Applies processors to envelopes."""
 
     def __init__(self, processors: Sequence[Processor]) -> None:
-        from opencensus.ext.azure.common.processor import ProcessorMixin
-
+        try:
+            from opencensus.ext.azure.common.processor import ProcessorMixin
+        except ImportError as error:
+            raise ProcessorError(f"telemetry processors need server-tracing[azure]: {error}") from error
         self._mixin = ProcessorMixin()
         self._mixin.clear_telemetry_processors()
         for processor in processors:

@@ -136,6 +136,15 @@ def test_properties_that_are_none_are_none(service):
     assert service.requests()[0]["properties"] == {}
 
 
+def test_without_the_extra_the_sentence_names_it(service, monkeypatch):
+    """The records wait until it is installed."""
+    monkeypatch.setitem(sys.modules, "opencensus.ext.azure.common.processor", None)
+    with exporting(service, processors=(print,)) as one, pytest.raises(ExportError) as caught:
+        one.export([request()])
+    assert str(caught.value).startswith("telemetry processors need server-tracing[azure]: ")
+    assert not caught.value.permanent
+
+
 @pytest.mark.parametrize("name", ["no_such_module:f", "shop_telemetry:missing", "shop_telemetry:__name__"])
 def test_nothing_is_sent_past_a_processor_that_is_not_there(service, telemetry, name):
     """It may be the one that hides what must not leave: the records wait, and a sentence says for what."""

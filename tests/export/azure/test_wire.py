@@ -433,6 +433,13 @@ def test_a_credential_that_is_not_there_is_a_sentence(name):
         Tokens(name, "a").header()
 
 
+def test_without_the_extra_a_credential_says_so(monkeypatch):
+    """It is what brings azure.identity."""
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    with pytest.raises(NoTokenError, match=r"server-tracing\[azure\] is needed"):
+        Tokens("DefaultAzureCredential", "a").header()
+
+
 def test_an_asynchronous_credential_is_not_for_threads():
     """The sentence says which one is."""
 

@@ -270,6 +270,11 @@ class TestCounting:
         assert [one.service for one in store.stats(Filter(service="other"))] == ["other"]
         assert store.counted_since() == NOON
 
+    def test_nothing_was_counted_before_the_first_worker(self, store):
+        """A rate over the whole of its first minute would be too low; later workers change nothing."""
+        store.append([event(50), request(52), request(100), event(110)], "journal", 1)
+        assert store.counted_since() == after(50)
+
 
 class TestWorkers:
     def test_events_are_kept_newest_first(self, store):

@@ -24,6 +24,7 @@ from server_tracing.store.minutes import NAMES, OUTCOMES, UNKNOWN, Entry
 
 PAGE = 32  # batches read in one go
 END_OF_TIME = FOLDED = 2**62
+MINUTE = 60_000_000  # microseconds
 
 
 class Filter(Struct, frozen=True, kw_only=True):
@@ -167,9 +168,13 @@ class View:
         return sorted(found.values(), key=lambda counted: -counted.count)
 
     def counted_since(self) -> datetime | None:
-        """When the oldest minute that is still counted began."""
+        """When the oldest minute that is still counted began, or the first worker in the middle of it."""
         (minute,) = self._all("SELECT min(minute) FROM minutes")[0]
-        return None if minute is None else datetime.fromtimestamp(minute * 60).astimezone()
+        if minute is None:
+            return None
+        began, after = minute * MINUTE, (minute + 1) * MINUTE
+        (boot,) = self._all("SELECT min(time) FROM events WHERE time >= ? AND time < ?", began, after)[0]
+        return datetime.fromtimestamp((boot or began) / 1_000_000).astimezone()
 
     # ------------------------------------------------------------ workers
 

@@ -6,6 +6,7 @@ dictionary, and leaves finding and loading to those whose work that is.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +16,8 @@ from importlib.util import find_spec
 from types import ModuleType
 
 Then = Callable[[], object]
+
+log = logging.getLogger("server_tracing")
 
 _awaited: dict[str, Then] = {}
 
@@ -59,8 +62,10 @@ def announce(loader: object, name: str, then: Then) -> None:
         except BaseException:
             _awaited[name] = then  # perhaps the next time
             raise
-        with suppress(Exception):
+        try:
             then()
+        except Exception:
+            log.exception("%s is not followed", name)
 
     loader.exec_module = execute_and_tell  # type: ignore[attr-defined]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_SPANS = 1000  # of one request, as the joiner has it; the rest is counted
 MAX_NOTES = 1000
+MAX_SAID_AT_ONCE = 1000  # of its spans
 MAX_METADATA = 32768  # bytes of one value
 
 _SPAN, _NOTE = int(Kind.SPAN), int(Kind.NOTE)
@@ -90,7 +91,7 @@ class Live(Nobody):
     """One request, in hand. Any thread or task of it may use it, at any time."""
 
     __slots__ = (
-        "_begin", "_heard", "_indexes", "_name", "_notes", "_sampled", "_spans_let_go", "_user",
+        "_begin", "_heard", "_indexes", "_name", "_notes", "_said", "_sampled", "_spans_let_go", "_user",
         "foreign", "host", "notes_let_go", "number", "views",
     )  # fmt: skip
 
@@ -102,6 +103,7 @@ class Live(Nobody):
         self._sampled: bool | None = None
         self._indexes = count(1)
         self._notes = count(1)
+        self._said = count(1)
         self._spans_let_go = 0
         self.notes_let_go = 0
         self.foreign: list[int] = []  # ids of the spans that another library has begun in it
@@ -211,6 +213,10 @@ class Live(Nobody):
     def may_note(self) -> bool:
         """Whether it has not said too much already."""
         return next(self._notes) <= MAX_NOTES
+
+    def may_say_at_once(self) -> bool:
+        """Whether what is said of a span is written when it is said, and not only with the span's end."""
+        return next(self._said) <= MAX_SAID_AT_ONCE
 
     def write(self, kind: int, frame: tuple[object, ...]) -> bool:
         """A frame of this request into the journal, if it has not ended."""

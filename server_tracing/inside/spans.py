@@ -80,7 +80,7 @@ class Span(Struct, eq=False):
             COUNTS.late += 1
         else:
             kept[key] = value  # type: ignore[assignment]
-            if self.live is not None and self.live.may_note():
+            if self.live is not None and self.live.may_say_at_once():
                 self.write()
 
     def rename(self, name: str) -> None:

@@ -385,6 +385,32 @@ def test_a_task_that_outlives_its_request_begins_its_own_segments(lab, emitted):
     assert [each["name"] for each in emitted] == ["job"]
 
 
+def test_many_annotated_subsegments_leave_room_for_the_requests_own(lab):
+    """As of a page with hundreds of queries."""
+    with lab.request():
+        for number in range(600):
+            with xray_recorder.in_subsegment("query") as query:
+                query.put_annotation("a", number)
+                query.put_annotation("b", number)
+        xray_recorder.put_annotation("total", 600)
+    record = lab.record
+    assert record.annotations == {"total": 600}
+    assert [span.annotations for span in record.spans] == [{"a": n, "b": n} for n in range(600)]
+
+
+def test_what_was_said_is_in_the_journal_when_the_call_returns(lab):
+    """A worker that is killed in the next line has said it."""
+    with lab.request():
+        call = xray_recorder.begin_subsegment("stock", namespace="remote")
+        call.put_annotation("item", 3)
+        call.put_metadata("cart", [1])
+        ((trail,),) = (lab.joined()[1],)
+        (span,) = trail.spans.values()
+        xray_recorder.end_subsegment()
+    assert (span.name, span.kind, span.stop, span.annotations) == ("stock", "client", 0, {"item": 3})
+    assert span.metadata == {"metadata": {"default": {"cart": [1]}}}
+
+
 def test_a_subsegment_left_open_ends_with_its_request(lab):
     """It is nobody's parent in the next one."""
     with lab.request():

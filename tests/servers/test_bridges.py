@@ -9,7 +9,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from harness import PYTHON, REPOSITORY, Server, body_of, get, start
+from harness import PYTHON, REPOSITORY, Server, body_of, get, start, status_of
 from test_inside import GUNICORN, SERVERS, VISITS, command, crowd, installed
 
 KINDS = [kind for kind in SERVERS if kind != "tornado" and not kind.startswith("any")]
@@ -128,6 +128,21 @@ def test_who_uses_neither_pays_for_nothing():
             body_of(server.talk(get("/")))
             == b"['server_tracing.inside.opening', 'server_tracing.inside.arrivals']"
         )
+
+
+@pytest.mark.parametrize("exporters", ["azure", "local,azure"])
+def test_a_connection_string_that_nobody_knows_is_one_sentence(exporters):
+    """The application might have known it; the rest works, and so does the application."""
+    argv = ["gunicorn", "-c", "python:server_tracing.gunicorn", "uninterested:wsgi"]
+    env = {"SERVER_TRACING_EXPORTERS": exporters, "PYTHONPATH": f"{REPOSITORY}:{{root}}"}
+    with start(argv, env, files={"uninterested.py": UNINTERESTED}) as server:
+        assert status_of(server.talk(get("/"))) == 200
+        said = [line for line in server.log().splitlines() if "azure.connection_string is not set" in line]
+        assert len(said) == 1
+        assert said[0].endswith("The exporter is left out.")
+        assert "Traceback" not in server.log()
+        if exporters != "azure":
+            server.records(1)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from server_tracing.config import (
     Azure,
     Config,
     ConfigError,
+    JsonLines,
     Rate,
     XRay,
     describe,
@@ -141,6 +142,9 @@ def test_defaults_are_those_of_the_documentation(read):
         ("SERVER_TRACING_JOURNAL_SIZE", "64MiB", "journal.size", 64 << 20),
         ("SERVER_TRACING_JOURNAL_DIR", "/var/tmp/j", "journal.dir", "/var/tmp/j"),
         ("SERVER_TRACING_LOCAL_MAX_SIZE", "1g", "local.max_size", 1 << 30),
+        ("SERVER_TRACING_JSONL_PATH", "/var/log/r.jsonl", "jsonl.path", "/var/log/r.jsonl"),
+        ("SERVER_TRACING_JSONL_PATH", "-", "jsonl.path", "-"),
+        ("SERVER_TRACING_JSONL_MAX_SIZE", "1MiB", "jsonl.max_size", 1 << 20),
         ("SERVER_TRACING_LOCAL_RETENTION", "2d", "local.retention", 172800),
         ("SERVER_TRACING_LOCAL_SAMPLED_ONLY", "yes", "local.sampled_only", True),
         ("SERVER_TRACING_DIR", "/srv/state", "state_dir", "/srv/state"),
@@ -850,6 +854,12 @@ def test_destinations_tell_where_records_go_and_nothing_else():
     here = destinations(Config(exporters=("local", "console")))
     assert destinations(Config(exporters=("console", "local"), service="x")) == here
     assert destinations(Config(exporters=("local",))) != here
+
+    def jsonl(**given):
+        return destinations(Config(exporters=("jsonl",), jsonl=JsonLines(**given)))
+
+    assert jsonl(path="/a") != jsonl(path="/b")
+    assert jsonl(max_size=1 << 20) == jsonl()
     assert here.isalnum()
 
     def xray(**given):

@@ -24,6 +24,7 @@ from server_tracing.config.settings import (
     Capture,
     Config,
     JournalSettings,
+    JsonLines,
     Local,
     Sampling,
     XRay,
@@ -53,6 +54,7 @@ __all__ = [
     "ConfigError",
     "Given",
     "JournalSettings",
+    "JsonLines",
     "Loaded",
     "Local",
     "Rate",
@@ -75,6 +77,7 @@ TABLES: dict[str, Callable[..., object]] = {
     "capture": Capture,
     "journal": JournalSettings,
     "local": Local,
+    "jsonl": JsonLines,
     "xray": XRay,
     "azure": Azure,
 }
@@ -187,7 +190,7 @@ def _with(config: Config, key: str, value: object) -> Config:
 def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> Any:
     try:
         value = setting.read(given.value)
-        if setting.key in PATHS and not str(value).lstrip().startswith("{"):  # rules, not where they are
+        if setting.key in PATHS and not accepted.is_no_place(str(value)):
             value = absolute(str(value), environ, given.base)
         if setting.key == "sampling.rules":
             accepted.check_rules(str(value))
@@ -242,12 +245,11 @@ def destinations(config: Config) -> str:
 
     from msgspec import json
 
-    where = {
-        exporter: {
-            name: str(value) for name, value in table(config, exporter).items() if name in accepted.WHERE
-        }
-        for exporter in config.exporters
-    }
+    where: dict[str, dict[str, str]] = {exporter: {} for exporter in config.exporters}
+    for setting in SETTINGS:
+        exporter, _, name = setting.key.partition(".")
+        if setting.where and exporter in where:
+            where[exporter][name] = str(value_of(config, setting.key))
     return sha256(json.encode((sorted(config.exporters), where), order="deterministic")).hexdigest()[:16]
 
 

@@ -13,16 +13,6 @@ from server_tracing.units import Rate, duration, duration_text, printable, rate,
 EXPORTERS = ("local", "console", "jsonl", "memory", "xray", "azure")
 EXPORTERS_ACCEPTED = f"a list of {', '.join(EXPORTERS)}, or your own as module:Class"
 
-# Of a backend's table, what says *where* records go: another batch size must not orphan journals.
-WHERE = (
-    "transport",
-    "daemon_address",
-    "endpoint",
-    "connection_string",
-    "instrumentation_key",
-    "region",
-    "path",
-)
 PLUGINS = ("ec2", "ecs", "eks", "elastic_beanstalk")
 CONTEXT_MISSING = ("RUNTIME_ERROR", "LOG_ERROR", "IGNORE_ERROR")
 NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorization", "set-cookie"))
@@ -41,6 +31,11 @@ def text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError
     return value.strip()
+
+
+def is_no_place(path: str) -> bool:
+    """Whether what stands for a path is none: standard output, or a file's text in its place."""
+    return path == "-" or path.lstrip().startswith("{")
 
 
 def service(value: object) -> str:

@@ -17,4 +17,4 @@ class Setting(NamedTuple):
     accepts: str
     absent: str = ""  # what None or "" stands for
     show: Callable[[Any], str] = str
-    where: bool = False  # it says where records go: only those who agree on it may share journals
+    where: bool = False  # it says where records go: who does not agree on it may not share journals

@@ -77,6 +77,13 @@ class Local(Struct, frozen=True, kw_only=True):
     sampled_only: bool = False
 
 
+class JsonLines(Struct, frozen=True, kw_only=True):
+    """A file of lines for programs."""
+
+    path: str = ""  # "": requests.jsonl in the state directory
+    max_size: int = 64 << 20
+
+
 class XRay(Struct, frozen=True, kw_only=True):
     """AWS X-Ray: where segments go, and what stands in them."""
 
@@ -109,6 +116,7 @@ class Config(Struct, frozen=True, kw_only=True):
     capture: Capture = Capture()
     journal: JournalSettings = JournalSettings()
     local: Local = Local()
+    jsonl: JsonLines = JsonLines()
     xray: XRay = XRay()
     azure: azure.Azure = azure.Azure()
 
@@ -178,11 +186,29 @@ SETTINGS = (
         show=duration_text,
     ),
     Setting("local.sampled_only", switch, SWITCH),
+    Setting(
+        "jsonl.path",
+        accepted.path,
+        "a path, or - for standard output",
+        absent="requests.jsonl in the state directory",
+        where=True,
+    ),
+    Setting(
+        "jsonl.max_size",
+        accepted.within(size, 64 << 10, 1 << 40),
+        "a size from 64KiB to 1TiB",
+        show=size_text,
+    ),
     Setting("xray.enabled", switch, SWITCH),
-    Setting("xray.transport", accepted.one_of("daemon", "api"), "daemon or api"),
-    Setting("xray.daemon_address", accepted.daemon_address, "host:port, or tcp:host:port udp:host:port"),
-    Setting("xray.region", accepted.region, "a region such as eu-west-1", "as botocore finds it"),
-    Setting("xray.endpoint", accepted.endpoint, "an http or https URL", "the region's own"),
+    Setting("xray.transport", accepted.one_of("daemon", "api"), "daemon or api", where=True),
+    Setting(
+        "xray.daemon_address",
+        accepted.daemon_address,
+        "host:port, or tcp:host:port udp:host:port",
+        where=True,
+    ),
+    Setting("xray.region", accepted.region, "a region such as eu-west-1", "as botocore finds it", where=True),
+    Setting("xray.endpoint", accepted.endpoint, "an http or https URL", "the region's own", where=True),
     Setting("xray.sampling", accepted.one_of("xray", "ratio"), "xray or ratio"),
     Setting("xray.plugins", accepted.plugins, f"a list of {', '.join(accepted.PLUGINS)}"),
     Setting("xray.streaming_threshold", accepted.within(whole, 0, 10_000), "a number from 0 to 10000"),
@@ -192,7 +218,7 @@ SETTINGS = (
     *azure.SETTINGS,
 )
 KEYS = frozenset(setting.key for setting in SETTINGS)
-PATHS = ("state_dir", "sampling.rules", "journal.dir")
+PATHS = ("state_dir", "sampling.rules", "journal.dir", "jsonl.path")
 
 
 def default(key: str) -> Any:

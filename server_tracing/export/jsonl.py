@@ -1,8 +1,8 @@
 """One JSON object per line: to a file that is rotated by size, or to standard output ("-").
 
-Options (the [jsonl] table): `path`, default `<state_dir>/requests.jsonl`; `max_size`, bytes after which the
-file becomes `<path>.1`, default 64 MiB. Several workers append to the same file: a batch is one write, and
-whoever finds it too large rotates it under a lock.
+The [jsonl] table says where (`path`), and from which size on (`max_size`) the file becomes `<path>.1`.
+Several workers append to the same file: a batch is one write, and whoever finds it too large rotates it
+under a lock.
 """
 
 from __future__ import annotations

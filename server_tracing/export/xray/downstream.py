@@ -8,7 +8,9 @@ https://opentelemetry.io/docs/specs/semconv/http/http-spans/ and .../database/da
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from server_tracing.record import FinishedSpan
 
@@ -32,13 +34,13 @@ _PEER = ("peer.service", "server.address", "net.peer.name", "net.peer.ip")
 _REQUEST = ("aws.request_id", "aws.requestId")
 
 
-class Call(NamedTuple):
+class Call(Struct, gc=False):
     """What a subsegment says of a call; a name where X-Ray wants another than the span's."""
 
     namespace: str | None = None
-    http: Mapping[str, Any] = {}
-    sql: Mapping[str, Any] = {}
-    aws: Mapping[str, Any] = {}
+    http: dict[str, Any] = {}
+    sql: dict[str, Any] = {}
+    aws: dict[str, Any] = {}
     name: str | None = None
 
 

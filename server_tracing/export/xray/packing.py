@@ -50,8 +50,10 @@ class Packing:
 
     def _piece(self, made: Subsegment, children: list[Piece]) -> Piece:
         data, inside = self._filled(made, children)
+        if not inside:
+            return Piece(made, data, 1, 1)
         size = 1 + sum(piece.size for piece in inside)
-        return Piece(made, data, size, 1 + max((piece.depth for piece in inside), default=0))
+        return Piece(made, data, size, 1 + max(piece.depth for piece in inside))
 
     def _filled(self, document: Document, children: list[Piece]) -> tuple[bytes, list[Piece]]:
         """A document with those of its children that find room in it; the others go their own way."""

@@ -27,9 +27,9 @@ def subsegment(span: FinishedSpan, request: Request, directory: str) -> Subsegme
         end_time=None if span.duration_ms is None else start + span.duration_ms / 1000,
         in_progress=span.duration_ms is None,
         namespace=call.namespace,
-        http=dict(call.http),
-        sql=dict(call.sql),
-        aws=dict(call.aws),
+        http=call.http,
+        sql=call.sql,
+        aws=call.aws,
     )
     if span.duration_ms is None and request.outcome == "killed":
         _cut_off(made, request)

@@ -256,17 +256,17 @@ class FinishedSpan(Struct, omit_defaults=True, kw_only=True, gc=False):
 
 
 class WorkerVitals(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag="vitals", gc=False):
-    """A worker's vitals at one time."""
+    """A worker's vitals at one time; absent is what the system does not tell."""
 
     time: datetime
     service: str
     worker_pid: int
     worker_class: str = ""
     host: str = ""
-    rss_bytes: int
-    cpu_percent: float
-    threads: int
-    open_files: int
+    rss_bytes: int | None = None
+    cpu_percent: float | None = None  # of one core, since the vitals before
+    threads: int | None = None
+    open_files: int | None = None
     in_flight: int
     served: int
     accept_queue: int | None = None

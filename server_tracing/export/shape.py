@@ -41,6 +41,7 @@ from .stacks import exception_info, stack_text
 from .trail import Trail
 
 Told = TypeVar("Told")
+Number = TypeVar("Number", int, float)
 _WEBSOCKET = ("ws", "wss")
 _URLS = frozenset(("http.url", "url.full", "url"))  # in what spans say of calls
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -198,14 +199,14 @@ class Shaper:
             worker_pid=self._origin.pid,
             worker_class=self._origin.worker_class,
             host=self._origin.host,
-            rss_bytes=vitals.rss,
-            cpu_percent=vitals.cpu,
-            threads=vitals.threads,
-            open_files=vitals.files,
+            rss_bytes=_known(vitals.rss),
+            cpu_percent=_known(vitals.cpu),
+            threads=_known(vitals.threads),
+            open_files=_known(vitals.files),
             in_flight=vitals.in_flight,
             served=vitals.served,
             accept_queue=_known(vitals.accept_queue),
-            machine_cpu_percent=None if vitals.machine_cpu < 0 else vitals.machine_cpu,
+            machine_cpu_percent=_known(vitals.machine_cpu),
             available_bytes=_known(vitals.available),
             window_ms=vitals.window / 1e6,
             counts=vitals.counts if vitals.window else None,
@@ -277,7 +278,7 @@ def _asked(metadata: dict[str, Any]) -> dict[str, Any]:
     return asked if isinstance(asked, dict) else {}
 
 
-def _known(number: int) -> int | None:
+def _known(number: Number) -> Number | None:
     return None if number < 0 else number
 
 

@@ -149,17 +149,13 @@ def _worker_row(worker: Worker, now: datetime) -> list[Cell]:
         Cell(coarse((now - worker.booted).total_seconds())),
         Cell(number(worker.checkpoint.in_flight)),
         Cell(number(vitals.served if vitals else None)),
-        Cell(size(vitals.rss_bytes if vitals and vitals.rss_bytes >= 0 else None)),
-        Cell(f"{vitals.cpu_percent:.0f} %" if vitals and vitals.cpu_percent >= 0 else "-"),
-        Cell(number(_known(vitals.threads if vitals else None))),
-        Cell(number(_known(vitals.open_files if vitals else None))),
+        Cell(size(vitals.rss_bytes if vitals else None)),
+        Cell("-" if vitals is None or vitals.cpu_percent is None else f"{vitals.cpu_percent:.0f} %"),
+        Cell(number(vitals.threads if vitals else None)),
+        Cell(number(vitals.open_files if vitals else None)),
         Cell(number(vitals.accept_queue if vitals else None)),
         Cell(visible(worker.origin.service), (), visible(kind + lost)),
     ]
-
-
-def _known(count: int | None) -> int | None:
-    return None if count is None or count < 0 else count
 
 
 def _show_left_behind(screen: Screen, dead: Sequence[Worker]) -> None:

@@ -121,8 +121,12 @@ def _vitals(request: Request) -> str:
     vitals = request.vitals
     if vitals is None:
         return ""
-    cpu = f", {vitals.cpu_percent:.0f} % CPU" if vitals.cpu_percent >= 0 else ""  # unknown when it was young
-    return f"{size(vitals.rss_bytes)} of memory{cpu}, {vitals.in_flight} in flight"
+    known = [
+        "" if vitals.rss_bytes is None else f"{size(vitals.rss_bytes)} of memory",
+        "" if vitals.cpu_percent is None else f"{vitals.cpu_percent:.0f} % CPU",
+        f"{vitals.in_flight} in flight",
+    ]
+    return ", ".join(filter(None, known))
 
 
 def _kept(request: Request) -> str:

@@ -224,7 +224,7 @@ def test_targets_of_every_form_are_taken_apart(target, parts):
 
 
 def test_vitals_and_marks_become_records():
-    """With -1 as unknown."""
+    """With -1 as unknown, which is absent from the record."""
     shaper = Shaper(settings(), origin())
     vitals = shaper.vitals(Vitals(START, 1000, 2.5, 4, 9, 1, 77))
     assert (vitals.rss_bytes, vitals.served, vitals.accept_queue, vitals.machine_cpu_percent) == (
@@ -233,6 +233,8 @@ def test_vitals_and_marks_become_records():
         None,
         None,
     )
+    untold = shaper.vitals(Vitals(START, -1, -1.0, -1, -1, 1, 77))
+    assert (untold.rss_bytes, untold.cpu_percent, untold.threads, untold.open_files) == (None,) * 4
     event = shaper.event(Mark(START, "boot", "test 1"))
     assert (event.what, event.detail, event.service) == ("boot", "test 1", "shop")
 

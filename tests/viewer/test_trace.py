@@ -118,7 +118,7 @@ def test_a_killed_requests_worker_is_described():
     output = text(shown([killed(1, vitals=vitals())]))
     assert "why       timeout" in output
     assert "then      62.0 MiB of memory, 14 % CPU, 1 in flight" in output
-    young = text(shown([killed(1, vitals=vitals(cpu_percent=-1.0))]))
+    young = text(shown([killed(1, vitals=vitals(cpu_percent=None))]))
     assert "then      62.0 MiB of memory, 1 in flight" in young
 
 

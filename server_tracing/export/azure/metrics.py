@@ -33,8 +33,7 @@ def metrics(vitals: WorkerVitals) -> Iterator[MetricData]:
         return
     worker = {"worker": f"{vitals.worker_class} {vitals.worker_pid}".strip()}
     for point in (*_gauges(vitals), *_rates(counts, seconds)):
-        if point.value >= 0:  # -1: the system does not tell
-            yield MetricData(VERSION, [point], worker)
+        yield MetricData(VERSION, [point], worker)
 
 
 def _rates(counts: Counts, seconds: float) -> Iterator[DataPoint]:
@@ -45,8 +44,10 @@ def _rates(counts: Counts, seconds: float) -> Iterator[DataPoint]:
 
 
 def _gauges(vitals: WorkerVitals) -> Iterator[DataPoint]:
-    yield DataPoint(PRIVATE_BYTES, vitals.rss_bytes)
-    yield DataPoint(PROCESS_TIME, vitals.cpu_percent / PROCESSORS)
+    if vitals.rss_bytes is not None:
+        yield DataPoint(PRIVATE_BYTES, vitals.rss_bytes)
+    if vitals.cpu_percent is not None:
+        yield DataPoint(PROCESS_TIME, vitals.cpu_percent / PROCESSORS)
     if vitals.machine_cpu_percent is not None:
         yield DataPoint(MACHINE_TIME, vitals.machine_cpu_percent)
     if vitals.available_bytes is not None:

@@ -67,7 +67,9 @@ def test_the_execution_time_is_a_sum_over_exactly_so_many_requests(service):
 def test_what_the_system_does_not_tell_is_not_told(service):
     """No zero stands for `unknown`; a window without requests has no execution time."""
     with exporting(service) as azure:
-        azure.export([vitals(time=now(), rss_bytes=-1, cpu_percent=-1.0, window_ms=1000.0, counts=Counts())])
+        azure.export(
+            [vitals(time=now(), rss_bytes=None, cpu_percent=None, window_ms=1000.0, counts=Counts())]
+        )
     assert sorted(name.rpartition("\\")[2] for name in told(service)) == [
         "# of Exceps Thrown / sec",
         "Requests/Sec",

@@ -138,7 +138,11 @@ class JoinedSpan(span_module.Span):  # type: ignore[misc]
     def finish(self) -> None:
         if self.ours.stop <= 0:
             super().finish()
-            write(self)
+            try:
+                write(self)
+            except Exception:  # noqa: BLE001 - a status, a link or an event that is none
+                end_span(self.ours, error=self.raised)
+            self.raised = None  # its frames know this span
 
 
 class RequestSpan(span_module.Span):  # type: ignore[misc]
@@ -211,13 +215,20 @@ def live_in_hand() -> Live | None:
 
 def span_context(live: Live) -> SpanContext:
     """Where the code is, for what is sent on."""
-    state = live.heard.context.tracestate
     return SpanContext(
         trace_id=live.trace_id,
         span_id=current_span(live).span_id,
         trace_options=trace_options.TraceOptions("1" if live.sampled else "0"),
-        tracestate=TracestateStringFormatter().from_string(state) if state else None,
+        tracestate=tracestate(live.heard.context.tracestate),
     )
+
+
+def tracestate(header: str | None) -> Any:
+    """As OpenCensus has it; what its grammar does not know is not sent on."""
+    try:
+        return TracestateStringFormatter().from_string(header) if header else None
+    except ValueError:
+        return None
 
 
 class RequestTracer(ContextTracer):  # type: ignore[misc]

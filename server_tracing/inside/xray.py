@@ -279,11 +279,11 @@ def begin_segment(recorder: Any, name: Any = None, *arguments: Any, **named: Any
         if live is not None:
             here.set(None)  # a task that goes on after its request begins something of its own
         return _original["begin_segment"](recorder, name, *arguments, **named)
-    say_once_that_it_can_go()
     segment = segment_of(live)
     if segment.begun or open_entity() is not None:
         return begun(name or segment.name, "local", live, InnerSegment)
     segment.begun = True
+    say_once_that_it_can_go()
     return segment
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 REFUSED = frozenset("?;*()!$~^<>")  # in names, by the SDK
 FLAGS = ("error", "throttle", "fault")
-BLOCKS = ("http", "sql", "aws", "cause")
-OURS = ("live", "span", "said", "begun", "_begun", "parent_segment")
+BLOCKS = ("http", "sql", "aws")
+OURS = ("live", "span", "said", "remote", "begun", "_begun", "parent_segment")
 REMOTE = ("remote", "aws")  # namespaces of calls to other services
 
 
@@ -167,6 +167,7 @@ class RequestSubsegment(Joined, Subsegment):  # type: ignore[misc]
         self.live = segment.live
         self.span = span
         self.said: Fault | None = None
+        self.remote = False
         self.parent_segment = segment
         self.trace_id = segment.trace_id
         self.type = "subsegment"
@@ -191,8 +192,7 @@ class RequestSubsegment(Joined, Subsegment):  # type: ignore[misc]
         self.add_fault_flag()
         if self.said is None:
             self.said = fault_of(self.live, exception, stack)
-            if remote:
-                self.cause = {"remote": True}
+            self.remote = remote
 
     def close(self, end_time: float | None = None) -> None:
         super().close(end_time)
@@ -251,6 +251,8 @@ def blocks(entity: RequestSubsegment) -> Any:
     for name in BLOCKS:
         if told.get(name):
             yield name, bounded(tree(told[name]))
+    if entity.remote:
+        yield "cause", {"remote": True}
     for name in FLAGS:
         if told.get(name):
             yield name, True

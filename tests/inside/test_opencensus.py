@@ -305,6 +305,14 @@ def test_theirs_and_ours_nest_in_each_other(lab):
     assert {each.name: each.annotations for each in lab.record.spans}["ours"] == {"a": 1}
 
 
+def test_a_tracestate_it_cannot_read_is_not_sent_on(lab):
+    """Its grammar is narrower than the standard's; nothing raises."""
+    with lab.request(PARENT, ("TRACESTATE", "1a@B=x,b=2,b=3")):
+        used = Tracer(exporter=Collected(), sampler=samplers.AlwaysOnSampler())
+        sent = used.propagator.to_headers(used.span_context)
+    assert set(sent) == {"traceparent"}
+
+
 def test_misuse_costs_nothing_but_what_was_misused(lab):
     """Spans without a name, ended twice, by the wrong end, by the thousand, with odd attributes."""
 
@@ -318,6 +326,7 @@ def test_misuse_costs_nothing_but_what_was_misused(lab):
             span.add_attribute(1, Odd())
             span.add_attribute("n" * 1000, float("nan"))
             span.add_annotation(Odd(), a=Odd())
+            span.status = Odd()
             tracer().end_span()
         span.finish()
         for _ in range(1500):

@@ -474,6 +474,21 @@ def test_the_sdks_own_tasks_take_what_tasks_take_today(lab, emitted):
     assert {each["name"] for each in document["subsegments"]} >= {"b", "c"}
 
 
+def test_an_application_may_show_what_it_has(lab):
+    """In the SDK's words, without what is ours."""
+    with lab.request(HEADER):
+        with xray_recorder.in_subsegment("call", namespace="remote") as call:
+            call.put_http_meta("status", 200)
+            call.add_exception(ValueError("boom"), [], remote=True)
+            shown = json.loads(call.serialize())
+        segment = json.loads(xray_recorder.current_segment().serialize())
+    assert (shown["name"], shown["parent_id"], shown["trace_id"]) == ("call", lab.record.span_id, ROOT)
+    assert (shown["http"], shown["fault"]) == ({"response": {"status": 200}}, True)
+    assert (segment["id"], segment["trace_id"], segment["in_progress"]) == (lab.record.span_id, ROOT, True)
+    assert not {"live", "span", "said", "remote", "begun"} & {*shown, *segment}
+    assert lab.record.spans[0].metadata["cause"] == {"remote": True}
+
+
 @pytest.mark.parametrize("misuse", ["end twice", "close", "end time", "odd", "many"])
 def test_misuse_costs_nothing_but_what_was_misused(lab, misuse):
     """Whatever is handed over, nothing is raised that the SDK would not raise, and the request goes on."""

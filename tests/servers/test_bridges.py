@@ -74,7 +74,7 @@ def test_two_hundred_interleaved_requests_keep_to_themselves(kind):
     assert "cannot find the current segment" not in log
 
 
-@pytest.mark.parametrize("kind", ["gthread", "gevent", "uvicorn"])
+@pytest.mark.parametrize("kind", ["gthread", "uvicorn"])
 def test_libraries_may_be_imported_in_the_middle_of_a_request(kind):
     """The requests that are open then are found, and followed from there."""
     with served(kind, **BACKENDS, TEST_LAZY="1") as server:

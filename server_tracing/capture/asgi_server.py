@@ -36,6 +36,7 @@ class Server:
     error_bytes = -1  # length of the body of its own 500
     cancelled_status = 0  # what it answers when the application was cancelled before its response
     dropped_code = -1  # what a WebSocket's client sees when the application raises
+    deserted_code = -1  # and when it just returns
 
     denies = True  # a WebSocket with a response of the application's, also if its scope says nothing of it
     unshaken_status = 500  # what a WebSocket's client gets when the application just returns

@@ -127,7 +127,8 @@ class Conversation(Passing):
         elif not status:
             self.unanswered(self.server.unshaken_status, reason=NO_HANDSHAKE)
         elif status == SWITCHING and self.code < 0:
-            self.end(Outcome.OK, reason=NO_CLOSE)  # some servers then close, others wait for the client
+            self.code = self.server.deserted_code  # some close it then, others wait for the client
+            self.end(Outcome.OK, reason=NO_CLOSE)
         else:
             self.end(Outcome.OK)
 

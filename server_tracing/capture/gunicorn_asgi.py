@@ -24,7 +24,7 @@ from server_tracing.capture.uvicorn_patch import surround, then
 if TYPE_CHECKING:
     from server_tracing.capture.recorder import Recorder
 
-INTERNAL_ERROR = 1011  # RFC 6455; how gunicorn closes a WebSocket whose application just returned
+INTERNAL_ERROR = 1011  # RFC 6455; how gunicorn closes a WebSocket that its application left open
 HTTP, WEBSOCKET = ("http", "https"), ("ws", "wss")
 HANDSHAKE, APPLICATION, PIPELINE = "_handle_websocket", "_handle_http_request", "_handle_connection"
 
@@ -46,7 +46,7 @@ class GunicornServer(Server):
     """What gunicorn's protocol knows of a client beyond what it tells the application."""
 
     error_bytes = 0  # its access log counts none for its own 500
-    dropped_code = INTERNAL_ERROR
+    dropped_code = deserted_code = INTERNAL_ERROR
     denies = False
     unshaken_status = 403
 

@@ -179,6 +179,8 @@ async def websocket(scope: Message, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
     if scope["path"] == "/boom":
         raise ValueError("socket boom")
+    if scope["path"] == "/desert":
+        return
     if scope["path"] == "/bye":
         await send({"type": "websocket.close", "code": 4001})
         return

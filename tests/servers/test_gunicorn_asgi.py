@@ -69,6 +69,16 @@ def test_a_websocket_that_the_application_closes(server: Server) -> None:
     assert (record["scheme"], record["close_code"]) == ("ws", 4001)
 
 
+def test_a_websocket_that_the_application_leaves_open(server: Server) -> None:
+    """gunicorn closes it for an internal error, and the record says so."""
+    with connect(server.address) as client:
+        client.sendall(upgrade("/desert", 13))
+        frame = read_all(client).partition(b"\r\n\r\n")[2]
+    record = only(server)
+    assert int.from_bytes(frame[2:4], "big") == record["close_code"] == 1011
+    assert (record["outcome"], record["reason"]) == ("ok", "the application returned without closing")
+
+
 def test_a_body_that_turns_out_malformed_is_refused_once(server: Server) -> None:
     """The application is at it already: the 400 belongs to its record."""
     with connect(server.address) as client:

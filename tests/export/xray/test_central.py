@@ -443,6 +443,7 @@ def test_the_settings_say_by_whom_calls_go() -> None:
     assert "the X-Ray API of eu-west-1" in repr(consultation(rules, by_api, "shop"))
 
 
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_child_has_an_id_of_its_own() -> None:
     """24 hex digits, the same for as long as the process lives."""
     one = consultation(Central(NOTHING_KEPT), Config(), "shop")

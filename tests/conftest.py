@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -50,17 +51,27 @@ def pytest_sessionfinish(session):
         return
     for folder in Path(f"/dev/shm/server-tracing-{os.geteuid()}").glob("*"):
         with contextlib.suppress(OSError, ValueError, JournalError):  # of another version, say
-            if all(left_by_a_test(journal) for journal in folder.glob("*.journal")):
+            journals = list(folder.glob("*.journal"))
+            if (journals or is_old(folder)) and all(map(left_by_a_test, journals)):
                 for file in folder.iterdir():
                     file.unlink()
                 folder.rmdir()
 
 
 def left_by_a_test(journal):
-    """Whether a journal's worker is gone, and kept its state in the temporary directory."""
+    """Whether a journal's worker is gone, and kept its state in the temporary directory; where that is still
+    there, another run may be about to see who adopts it."""
     found = open_map(look_at(str(journal)), str(journal), read_only=True)
     try:
-        temporary = found.origin.state_dir.startswith(tempfile.gettempdir())
-        return temporary and not is_held(str(journal.with_suffix(".lock")))
+        state_dir = found.origin.state_dir
+        temporary = state_dir.startswith(tempfile.gettempdir()) and not is_held(
+            str(journal.with_suffix(".lock"))
+        )
+        return temporary and (not os.path.exists(state_dir) or is_old(journal.parent))
     finally:
         found.close()
+
+
+def is_old(folder):
+    """Whether nothing has come or gone in it for ten minutes."""
+    return time.time() - folder.stat().st_mtime > 600

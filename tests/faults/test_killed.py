@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import accounts
 from fault_kit import (
     ALL,
     GUNICORN,
@@ -26,6 +27,7 @@ from fault_kit import (
     killed,
 )
 from harness import Server, wait_until
+from report import report
 
 EVERYWHERE = {"SERVER_TRACING_EXPORTERS": "local,jsonl,console"}
 DEATHS = {
@@ -85,8 +87,16 @@ def test_every_request_in_flight_is_told(kind: str) -> None:
                 server.process.wait(10)
                 assert command(server, "recover").returncode == 0
             found = killed(server, 4, within=WITHIN + 5.0)
+        local = wait_until(lambda: settled(server), 15.0)
+    report(f"{kind}, four in flight when it was killed", requests=local["seen"], lost=4 - len(found))
     assert sorted(one["query"] for one in found) == ["30", "31", "32", "SIGKILL"]
     assert {one["reason"] for one in found} == {"unknown" if kind == UVICORN else "signal 9"}
+
+
+def settled(server: Server) -> dict[str, Any] | None:
+    """The account of the local store, once nothing is in flight; it adds up at any time."""
+    local = accounts(server.state_dir)["local"]
+    return None if local["in_flight"] else local
 
 
 @pytest.mark.parametrize("kind", GUNICORN)

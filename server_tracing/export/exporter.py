@@ -46,6 +46,11 @@ class ExportError(Exception):
         self.refused = refused if isinstance(refused, Mapping) else {reason: refused} if refused else {}
         self.remedy = remedy
 
+    @property
+    def told(self) -> str:
+        """What is said aloud: what is wrong, and what can be done about it."""
+        return f"{self}; {self.remedy}" if self.remedy else str(self)
+
 
 class Exporter(Protocol):
     """Hands finished records to one place."""

@@ -79,7 +79,7 @@ class Inline:
             self.trouble = ""
         else:
             self._reason = verdict.error.reason
-            self.trouble = str(verdict.error)
+            self.trouble = verdict.error.told
             self._not_before = self._clock() + self._back_off.failed(verdict.error.retry_after)
 
     def relieve(self, *, pressed: bool, last: bool = False) -> None:

@@ -260,7 +260,7 @@ class Sender:
             self.trouble = ""
             self._look_again = 0.0
             return 0.0
-        self.trouble = str(verdict.error)
+        self.trouble = verdict.error.told
         wait = self._back_off.failed(verdict.error.retry_after)
         self._not_before = self._clock() + wait
         return wait

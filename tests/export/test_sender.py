@@ -540,6 +540,14 @@ def test_a_fault_in_what_else_there_is_to_do_holds_up_no_delivery(tmp_path):
     assert backend.tended == 2
 
 
+def test_what_can_be_done_is_said_with_what_is_wrong(tmp_path):
+    """Whoever reads the log at night need not look it up."""
+    worker = Worker(Backend(ExportError("no such region", remedy="correct the address")), folder=tmp_path)
+    serve(worker, "/a")
+    worker.wake(0.1)
+    assert sender_of(worker).trouble == "no such region; correct the address"
+
+
 def test_its_repr_says_how_the_backend_is(tmp_path):
     """Healthy, or failing and why."""
     worker = Worker(Backend(ExportError("refused")), folder=tmp_path)

@@ -99,6 +99,8 @@ class Place:
         self.serve(worker, range(BEFORE - 1), 1)
         self.serve(worker, range(BEFORE, BEFORE + 1), 0)
         worker.journals.release(worker.journal)
+        for sink in worker.sinks:
+            sink.close()
 
     def life(self) -> None:
         """A worker's, with everything in it: claims, a backend that fails, a spool, an end in order."""

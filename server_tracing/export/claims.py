@@ -10,6 +10,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
 from server_tracing.journal import Journal
@@ -93,13 +94,30 @@ class Claims:
 
     def work(self, now: float) -> None:
         """Read on in every adopted journal."""
-        for source in self.adopted:
-            if source.id in self._reported:
-                continue
-            for _ in range(SLICES):
-                if not source.read(now):
-                    self._report(source, now)
-                    break
+        for source in list(self.adopted):
+            if source.id not in self._reported:
+                self._guarded(source, partial(self._read_on, source, now))
+
+    def _read_on(self, source: Source, now: float) -> None:
+        for _ in range(SLICES):
+            if not source.read(now):
+                self._report(source, now)
+                break
+
+    def settle(self) -> None:
+        """Let every adopted journal know how far it is."""
+        for source in list(self.adopted):
+            self._guarded(source, source.settle)
+
+    def _guarded(self, source: Source, step: Callable[[], None]) -> None:
+        """Whatever a journal holds, it keeps no other waiting: one that cannot be worked off is set aside."""
+        try:
+            step()
+        except Exception:
+            log.exception("the journal %s of a dead worker cannot be worked off: it is set aside", source.id)
+            self.adopted.remove(source)
+            self._reported.discard(source.id)
+            self._journals.set_aside(source.journal)
 
     def _report(self, source: Source, now: float) -> None:
         words = self._journals.words(source.journal)
@@ -115,18 +133,21 @@ class Claims:
     def finish(self) -> None:
         """Fold and remove the journals that every exporter is done with; they are settled already."""
         for source in [source for source in self.adopted if source.id in self._reported and source.idle]:
-            try:
-                close_journal(source, self._fold, self._journals)
-            except StoreError as error:
-                log.debug("the counts of %s cannot be folded yet: %s", source.id, error)
-                continue
-            self.adopted.remove(source)
-            self._reported.discard(source.id)
-            self.finished += 1
-            for name, count in source.newly_delivered().items():
-                self.delivered[name] = self.delivered.get(name, 0) + count
-            for name, dropped in source.newly_dropped().items():
-                self.dropped[name] = self.dropped.get(name, Counter()) + dropped
+            self._guarded(source, partial(self._finish, source))
+
+    def _finish(self, source: Source) -> None:
+        try:
+            close_journal(source, self._fold, self._journals)
+        except StoreError as error:
+            log.debug("the counts of %s cannot be folded yet: %s", source.id, error)
+            return
+        self.adopted.remove(source)
+        self._reported.discard(source.id)
+        self.finished += 1
+        for name, count in source.newly_delivered().items():
+            self.delivered[name] = self.delivered.get(name, 0) + count
+        for name, dropped in source.newly_dropped().items():
+            self.dropped[name] = self.dropped.get(name, Counter()) + dropped
 
     def release(self) -> None:
         """Leave what is not finished to the next one."""

@@ -198,8 +198,8 @@ class Reader:
         for sink, closing in closed:
             book(self._tally(sink), closing)
         written = [part for sink in self._sinks for part in sink.written()]
-        for source in self._sources():
-            source.settle()
+        self.home.settle()
+        self.claims.settle()
         # A kill before this point repeats these batches from the journal; one after it, from the spool.
         for part in written:
             Spool.publish(part)

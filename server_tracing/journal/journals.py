@@ -184,6 +184,8 @@ class Journals:
         try:
             memory, cut = maps.adopt(path)
             journal = open_map(memory, path, read_only=False)
+            if beside(path, "") != os.path.join(os.path.dirname(path), journal.origin.id):
+                raise JournalError(f"{path} is a copy of {journal.origin.id}")
         except FileNotFoundError:  # another claimer was here first, and is done
             unlink(beside(path, LOCK))
             return None
@@ -192,9 +194,7 @@ class Journals:
             return None
         except JournalError as error:
             self._note(f"a dead worker's journal is lost and set aside: {error}")
-            with contextlib.suppress(OSError):
-                os.rename(path, beside(path, UNREADABLE))
-                unlink(beside(path, words.WORDS), beside(path, LOCK))
+            _rename_aside(path)
             return None
         if any_destination or self._is_ours(journal.origin):
             journal.cut = cut
@@ -215,6 +215,13 @@ class Journals:
         journal.close()
         if journal.path is not None:
             unlink(beside(journal.path, words.WORDS), journal.path, beside(journal.path, LOCK))
+        self._unlock(journal)
+
+    def set_aside(self, journal: Journal) -> None:
+        """Nobody can make anything of `journal`: leave it to whoever wants to look."""
+        journal.close()
+        if journal.path is not None:
+            _rename_aside(journal.path)
         self._unlock(journal)
 
     def release(self, journal: Journal) -> None:
@@ -273,6 +280,12 @@ class Journals:
 
     def __repr__(self) -> str:
         return f"<Journals of {self.state_dir} · {len(self._locks)} held>"
+
+
+def _rename_aside(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rename(path, beside(path, UNREADABLE))
+        unlink(beside(path, words.WORDS), beside(path, LOCK))
 
 
 def _in_child() -> None:

@@ -235,6 +235,9 @@ class NoJournals(Journals):
     def release(self, journal: Journal) -> None:
         pass
 
+    def set_aside(self, journal: Journal) -> None:
+        pass
+
 
 def assert_balanced(checkpoint: Checkpoint) -> None:
     """The identity of the accounts holds for every exporter."""

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import mmap
 import random
+import shutil
 import tracemalloc
+from pathlib import Path
 
 import msgspec
 import pytest
 from dead_worker import ANSWERED, LOST, OPEN, SIZE, deliver, heir_of, image, write
-from export_kit import origin
+from export_kit import Worker, origin
 from hypothesis import HealthCheck, given
 from hypothesis import settings as chosen
 from hypothesis import strategies as st
 from report import report, size
 
-from server_tracing.journal import initialise, open_map, total_size
+from server_tracing.capture.recorder import Recorder
+from server_tracing.journal import initialise, locks, open_map, total_size
 from server_tracing.journal.journals import Journals
-from server_tracing.journal.ledger import Checkpoint
+from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.journal.ring import MINIMAL_ROOM, RING
-from server_tracing.record import Kind, Request
+from server_tracing.record import Kind, Request, Vitals
 
 SEEN = ANSWERED + OPEN + LOST
 BEGUN = ANSWERED + OPEN
+NAME = "0123456789abcdef"  # of the dead worker's journal
 HEADER = 512  # bytes within which the first copy of it stands
 
 
@@ -92,8 +96,8 @@ def test_a_file_cut_anywhere_gives_what_is_left_and_a_count(whole, truth, tmp_pa
     used = max(place for place, byte in enumerate(whole) if byte) + 8
     lengths = [*range(0, RING, size(1499, 7)), *range(RING, used, size(61, 1)), used, len(whole) - 1]
     for length in lengths:
-        write(whole[:length], folder / ("0" * 16 + ".journal"))
-        (folder / ("0" * 16 + ".lock")).touch()
+        write(whole[:length], folder / (NAME + ".journal"))
+        (folder / (NAME + ".lock")).touch()
         for journal in journals.orphans():
             requests, checkpoint, _ = deliver(journal)
             journals.remove(journal)
@@ -180,3 +184,50 @@ def test_no_bytes_of_any_frame_crash_hang_or_balloon_the_reader(data):
     for name, tally in checkpoint.exporters.items():
         assert tally.accounted + checkpoint.excluded + checkpoint.in_flight == checkpoint.seen, name
     assert len(requests) <= 12
+
+
+BEYOND = 2**64 - 1
+POISON = [
+    Checkpoint(tail=0, exporters={"memory": Tally(delivered=BEYOND)}),
+    Checkpoint(tail=0, seen=BEYOND, exporters={"memory": Tally()}),
+    Checkpoint(tail=BEYOND - 7, read=BEYOND),
+    Checkpoint(tail=0, exporters={"memory": Tally(acked=BEYOND, closed=BEYOND, spooled=-(2**63))}),
+    Checkpoint(tail=0, whole=BEYOND, vitals=Vitals(BEYOND, 0, 0.0, 0, 0, 0, 0)),
+    Checkpoint(tail=8, exporters={f"exporter {number}": Tally() for number in range(40)}),
+]
+
+
+@pytest.mark.parametrize("checkpoint", POISON, ids=range(len(POISON)))
+def test_no_checkpoint_keeps_the_living_from_their_work(checkpoint, tmp_path, caplog):
+    """What cannot be counted on from is set aside, said once, and everybody else's records arrive."""
+    journals = Journals(str(tmp_path), service="shop", destinations="d", shm=str(tmp_path))
+    dead = journals.create(origin("d" * 16), SIZE)
+    recorder = Recorder(dead)
+    recorder.end(recorder.begin_text("GET", "/dead", "1.1", "http", "", 0, []), 0, 200)
+    dead.settle(checkpoint)
+    journals.release(dead)
+    heir = Worker(journal=journals.create(origin("e" * 16), SIZE), journals=journals, folder=tmp_path)
+    heir.serve("/living")
+    for _ in range(6):
+        heir.wake(3.0)
+    heir.serve("/later")
+    heir.wake(3.0)
+    assert {"/living", "/later"} <= set(heir.paths) <= {"/living", "/later", "/dead"}
+    assert heir.reader.faults == 0
+    assert heir.claims.adopted == []
+    assert len(caplog.records) <= 1
+    journals.remove(heir.journal)
+
+
+def test_a_copy_of_a_journal_is_nobodys(tmp_path):
+    """Its worker may live: to count it would be to close that worker's account."""
+    journals = Journals(str(tmp_path), service="shop", destinations="d", shm=str(tmp_path))
+    journal = journals.create(origin("a" * 16), SIZE)
+    folder = Path(journal.path).parent
+    for suffix in (".journal", ".lock"):
+        shutil.copy(folder / ("a" * 16 + suffix), folder / ("b" * 16 + suffix))
+    other = Journals(str(tmp_path), service="shop", destinations="d", shm=str(tmp_path))
+    assert list(other.orphans()) == []
+    assert "is a copy" in other.take_notes()[0]
+    assert locks.is_held(str(folder / ("a" * 16 + ".lock")))
+    journals.remove(journal)

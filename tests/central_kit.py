@@ -10,8 +10,9 @@ import msgspec
 
 from server_tracing.record import Request
 from server_tracing.sampling import Sampler
-from server_tracing.sampling.central import Central, Counts, Definition
+from server_tracing.sampling.central import Central
 from server_tracing.sampling.rules import parse
+from server_tracing.sampling.terms import Counts, Definition
 
 IN, OUT = 1, 2**64 - 1  # low halves of a trace id that every and no ratio below 1 keeps
 ANYTHING = {

@@ -9,7 +9,8 @@ from central_kit import Clock, central, rule
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_tracing.sampling.central import BORROWED, NONE, TAKEN, Target
+from server_tracing.sampling.central import BORROWED, NONE, TAKEN
+from server_tracing.sampling.terms import Target
 
 pytest.importorskip("aws_xray_sdk")
 from aws_xray_sdk.core.sampling.reservoir import Reservoir, ReservoirDecision

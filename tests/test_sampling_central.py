@@ -12,8 +12,9 @@ from central_kit import IN, NOTHING_KEPT, OUT, Clock, central, counts, request, 
 from server_tracing.config import Config, Sampling, XRay
 from server_tracing.propagation import Context
 from server_tracing.sampling import Told, sampler_for
-from server_tracing.sampling.central import Boost, Central, Counts, Standing, Target
+from server_tracing.sampling.central import Central, Standing
 from server_tracing.sampling.rules import built_in
+from server_tracing.sampling.terms import Boost, Counts, Target
 
 # ------------------------------------------------------------------ which rule
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 
 from server_tracing.config import Config
 from server_tracing.daemon_address import parse
-from server_tracing.sampling.central import Central, Report
+from server_tracing.sampling.central import Central
+from server_tracing.sampling.terms import Report
 from server_tracing.units import printable
 
 from .control_plane import Caller, ControlPlane, ControlPlaneError, Unprocessed, in_calls

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from server_tracing.sampling.central import Boost, Definition, Report, Target
+from server_tracing.sampling.terms import Boost, Definition, Report, Target
 
 MOST_DOCUMENTS = 25  # of either kind in one call
 MOST_PAGES = 100

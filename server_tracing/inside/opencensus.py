@@ -27,11 +27,11 @@ from server_tracing.inside.carrying import carry_to, is_carried, leave
 from server_tracing.inside.opencensus_spans import (
     JoinedSpan,
     RequestSpan,
-    RequestTracer,
     current_span,
     live_in_hand,
     span_context,
 )
+from server_tracing.inside.opencensus_tracer import RequestTracer
 
 if TYPE_CHECKING:
     from server_tracing.inside.host import Host

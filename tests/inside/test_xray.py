@@ -25,7 +25,7 @@ from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
 from aws_xray_sdk.ext.util import calculate_sampling_decision, inject_trace_header
 
-from server_tracing.inside import xray
+from server_tracing.inside import xray, xray_outside
 
 ROOT = "1-5759e988-bd862e3fe1be46a994272793"
 HEADER = ("X-AMZN-TRACE-ID", f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1")
@@ -581,7 +581,7 @@ class TestByHand:
         try:
             with UDPEmitter()._socket:
                 vars(xray_recorder)["_emitter"] = object.__new__(UDPEmitter)
-                xray.aim(config)
+                xray_outside.aim(config)
             with xray_recorder.in_segment("job", sampling=1), xray_recorder.in_subsegment("step"):
                 pass
         finally:
@@ -597,6 +597,6 @@ class TestByHand:
         """To the one that the settings name."""
         emitter = UDPEmitter()
         monkeypatch.setitem(vars(xray_recorder), "_emitter", emitter)
-        xray.aim(Config(exporters=("xray",), xray=XRay(daemon_address="10.0.0.1:2001")))
+        xray_outside.aim(Config(exporters=("xray",), xray=XRay(daemon_address="10.0.0.1:2001")))
         with emitter._socket:
             assert (emitter.ip, emitter.port) == ("10.0.0.1", 2001)

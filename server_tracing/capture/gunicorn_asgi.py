@@ -18,7 +18,8 @@ from server_tracing.capture.announcing import TextHeaders
 from server_tracing.capture.asgi import wrap
 from server_tracing.capture.asgi_server import Connection, Send, Sent, Server
 from server_tracing.capture.gunicorn_outcome import words
-from server_tracing.capture.gunicorn_refusals import Known, split_line
+from server_tracing.capture.gunicorn_refusals import Known
+from server_tracing.capture.request_line import split_line
 from server_tracing.capture.uvicorn_patch import surround, then
 
 if TYPE_CHECKING:

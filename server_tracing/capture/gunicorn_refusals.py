@@ -6,13 +6,12 @@ request as far as it was filled in, and the bytes that were being looked at.
 
 from __future__ import annotations
 
-import re
 from types import FrameType
 from typing import Any
 
 from server_tracing.capture.gunicorn_outcome import frames_of
+from server_tracing.capture.request_line import split_line
 
-TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}$")
 BYTES_READ = ("line_bytes", "data", "buf")  # what the parsers of 21.2 to 27 call them
 LINE = 8192  # as much of a request line as is looked at
 
@@ -49,14 +48,6 @@ def request_line(frames: list[FrameType]) -> tuple[str, str]:
             if isinstance(read, (bytes, bytearray)) and read:
                 return split_line(bytes(read[:LINE]))
     return "", ""
-
-
-def split_line(read: bytes) -> tuple[str, str]:
-    """Method and target of the first line, if it begins with something that can be a method."""
-    method, _, rest = read.lstrip(b"\r\n").partition(b"\n")[0].partition(b" ")
-    if not TOKEN.match(method):
-        return "", ""
-    return method.decode("ascii"), rest.strip().partition(b" ")[0].decode("latin-1")
 
 
 def headers_of(parsed: Any, frames: list[FrameType]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from server_tracing.capture.asgi_passing import begin_of
+from server_tracing.capture.request_line import split_line
 from server_tracing.capture.uvicorn_patch import ZTTP, Around, Function, loaded, loaded_protocols, surround
 from server_tracing.capture.uvicorn_server import UVICORN
 from server_tracing.record import Outcome
@@ -133,7 +134,7 @@ def read(data: bytes) -> Known:
     lines = data.split(b"\r\n", MAX_LINES)[:MAX_LINES]
     words = lines[0].decode("latin-1").split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/"):
-        return Known()
+        return Known() if b"\r\n" in data else Known(*split_line(data))  # longer than one read, it may be
     pairs = [line.partition(b":") for line in lines[1:] if b":" in line]
     return Known(words[0], words[1], words[2][5:], text([(name, value.strip()) for name, _, value in pairs]))
 

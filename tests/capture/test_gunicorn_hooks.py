@@ -10,7 +10,7 @@ from fake import FakeRecorder
 
 from server_tracing.capture.gunicorn_errors import conclude, on_error
 from server_tracing.capture.gunicorn_hooks import after, before, client
-from server_tracing.capture.gunicorn_refusals import split_line
+from server_tracing.capture.request_line import split_line
 from server_tracing.record import Outcome
 
 

@@ -110,9 +110,9 @@ class Sender:
             self._give_back(kept)
             if not last:
                 self._let_go(everything=pressed)
-        elif taken:
+        elif any(batch.spooled for batch in taken):  # last words are no reason to drop anything more
             self._spool.trim()
-        elif not self._queue:
+        elif not taken and not self._queue:
             self._spool.trouble = ""  # there is nothing to be written any more
         if self._pid != os.getpid() and self._clock() >= self._look_again:
             self._look_again = self._clock() + IDLE

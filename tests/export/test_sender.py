@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -319,6 +320,23 @@ def test_a_hand_that_succeeds_while_its_batch_goes_to_disk_is_not_sent_twice(tmp
     assert backend.paths == ["/a"]
     assert (tally(worker).spooled, tally(worker).delivered) == (0, 1)
     assert_balanced(worker.checkpoint)
+
+
+def test_what_is_no_request_is_no_reason_to_drop_any(tmp_path):
+    """A spool that is full takes the last words about that, and keeps what it has."""
+    worker = Worker(Backend(*[ExportError("down")] * 9), folder=tmp_path)
+    sender = sender_of(worker)
+    serve(worker, "/a")
+    worker.wake(PATIENCE + 1)
+    assert tally(worker).spooled == 1
+    sender.spool._size = 1
+    worker.recorder.mark("loss ended")
+    worker.reader.wake()
+    worker.reader.wake()
+    sender.relieve(pressed=True)
+    worker.reader.wake()
+    assert (tally(worker).spooled, tally(worker).dropped) == (1, {})
+    assert len(os.listdir(sender.spool.folder)) == 2
 
 
 def test_what_a_hand_still_has_is_neither_dropped_nor_delivered_by_others(tmp_path):

@@ -25,7 +25,8 @@ HEADERS = [("HOST", "shop.example:8000"), ("USER-AGENT", "curl/8.0"), ("ACCEPT",
 FRAMES = [Frame(f"/srv/shop/some/module_{line}.py", line, f"function_{line}") for line in range(40)]
 LOOK = 0.1  # seconds
 SLICE = 0.01
-AT_ONCE = 64  # requests between two looks, when they come as fast as they can
+AT_ONCE = 64  # requests between two looks
+PATIENCE = 20.0  # seconds to stop in: how long that may take is another question
 SETTLE = 2.0  # seconds for what was begun before the first look to be delivered
 
 
@@ -85,15 +86,15 @@ class Flood:
         """Evenly over time, or as fast as can be (0); how many seconds it took."""
         started, first, until = time.monotonic(), self._done, self._done + requests
         while self._done < until:
-            passed = time.monotonic() - started + SLICE
-            due = min(until, first + int(passed * rate) if rate else self._done + AT_ONCE)
-            for number in range(self._done, due):
+            due = first + int((time.monotonic() - started) * rate) if rate else until
+            last = min(due, until, self._done + AT_ONCE)
+            for number in range(self._done, last):
                 self._one(number)
-            self._done = due
+            self._done = last
             self._look()
+            time.sleep(0.0 if self._done < due else SLICE)
             while self._backlog and self._recorder.journal.used > self._backlog:
                 time.sleep(SLICE)
-            time.sleep(SLICE if rate else 0.0)
         return time.monotonic() - started
 
     def _one(self, number: int) -> None:
@@ -135,7 +136,7 @@ def main(requests: int, rate: float, heavy: bool, backlog: int) -> None:
     seconds = flood.serve(requests - slowly, rate)
     time.sleep(SETTLE)
     after = flood.size()
-    running.stop()
+    running.stop(PATIENCE)
     told = {"seconds": seconds, "lost": running.journal.lost, "samples": flood.samples}
     print(json.dumps({**told, "before": before, "after": after}))
 

@@ -108,7 +108,7 @@ def test_a_server_whose_daemon_comes_later_loses_nothing():
     with serve("sync", gone) as server:
         for number in range(5):
             server.talk(get(f"/early{number}"))
-        server.wait_for_log(f"nobody listens at {address} (UDP)")
+        server.wait_for_log(f"exporter xray: nobody listens at {address} (UDP); start the X-Ray daemon there")
         server.stop()
         state, root = server.state_dir, server.root
         with Daemon(port=gone.port) as late:

@@ -69,7 +69,7 @@ def test_while_there_is_no_daemon_everything_waits_on_disk(nobody, tmp_path):
     (sink,) = worker.sinks
     tally = worker.checkpoint.exporters["xray"]
     assert (tally.delivered, tally.spooled, worker.journal.used) == (0, 2, 0)
-    assert sink.trouble == f"nobody listens at {nobody} (UDP)"
+    assert sink.trouble.startswith(f"nobody listens at {nobody} (UDP); start the X-Ray daemon there, or ")
     with Daemon(port=int(nobody.rpartition(":")[2])) as daemon:
         worker.wake(60)
         worker.wake()

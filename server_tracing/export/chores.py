@@ -11,7 +11,7 @@ import msgspec
 
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
-from server_tracing.record import Counts, Head, Kind
+from server_tracing.record import Counts, Head, Kind, Mark
 from server_tracing.record import Vitals as Reading
 
 from .join import Joiner
@@ -108,9 +108,12 @@ class Carrier:
 class Home:
     """Sees that the worker's journal stands where others find it, and says what is wrong with journals."""
 
-    def __init__(self, journal: Journal, journals: Journals) -> None:
+    def __init__(
+        self, journal: Journal, journals: Journals, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._journal = journal
         self._journals = journals
+        self._clock = clock
         self._next = 0.0
 
     def __call__(self, now: float) -> None:
@@ -119,6 +122,7 @@ class Home:
             self._journals.keep(self._journal)
         for note in self._journals.take_notes():
             log.warning("%s", note)
+            self._journal.append(Kind.MARK, _encode(Mark(self._clock(), "journal", note)))
 
 
 class Vitals:

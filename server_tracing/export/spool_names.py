@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 PART, SPOOL, DONE = ".part", ".spool", ".done"
 DELIVERED = "delivered"
+MOST = 1_000_000  # requests in a file of ours: what a name says is counted
+LARGEST = 2**62
 
 
 class Name(NamedTuple):
@@ -29,11 +31,12 @@ class Name(NamedTuple):
     def of(cls, file: str) -> Name | None:
         """The name of a file of ours, or None."""
         fields = file.partition(".")[0].split("-")
-        try:
-            spooled, journal, upto, count = fields
-            return cls(int(spooled), journal, int(upto), int(count))
-        except ValueError:
+        if len(fields) != 4:
             return None
+        spooled, upto, count = (_number(fields[place]) for place in (0, 2, 3))
+        if spooled is None or upto is None or count is None or count > MOST:
+            return None
+        return cls(spooled, fields[1], upto, count)
 
     def __str__(self) -> str:
         return f"{self.time:020d}-{self.journal}-{self.upto}-{self.requests}"
@@ -63,8 +66,17 @@ def closed_by(path: str, name: Name) -> tuple[str, Closed]:
     """Who closed a done file, and how, as its name says."""
     _, what, closer, number, _ = (os.path.basename(path) + "....").split(".", 4)
     dropped = {} if what == DELIVERED else {what: name.requests}
-    order = int(number) if number.isdigit() else 0
-    return closer, Closed(path, order, name.requests, name.requests - sum(dropped.values()), dropped)
+    return closer, Closed(
+        path, _number(number) or 0, name.requests, name.requests - sum(dropped.values()), dropped
+    )
+
+
+def _number(digits: str) -> int | None:
+    """A number of ours: larger ones no account could hold."""
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    number = int(digits)
+    return number if number < LARGEST else None
 
 
 def _plain(reason: str) -> str:

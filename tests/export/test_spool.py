@@ -146,7 +146,20 @@ def test_a_file_with_any_byte_flipped_never_gives_a_wrong_record():
             content[place] ^= bit
 
 
-@pytest.mark.parametrize("name", ["x.spool", "1-2-3.spool", "a-b-c-d.spool", "-.spool", ".spool"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x.spool",
+        "1-2-3.spool",
+        "a-b-c-d.spool",
+        "-.spool",
+        ".spool",
+        f"1-j-1-{10**20}.spool",
+        f"{10**40}-j-1-1.spool",
+        f"1-j-{10**30}-1.spool",
+        "1-j-1-².spool",
+    ],
+)
 def test_files_of_others_are_left_alone(spool, name):
     """What is not called as ours are is not ours."""
     put(spool, record())

@@ -15,7 +15,7 @@ from server_tracing.export.chores import HOME_EVERY, Home
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import HOMELESS, Journals
 from server_tracing.journal.ring import MINIMAL_ROOM
-from server_tracing.record import Kind
+from server_tracing.record import Event, Kind
 
 SIZE = 1 << 20
 
@@ -141,7 +141,7 @@ def test_it_moves_while_requests_go_on(tmp_path, journals):
 
 
 def test_the_worker_sees_to_it_by_itself(tmp_path, journals, caplog):
-    """A few seconds later, with one line when it is lost and one when it is kept again."""
+    """A few seconds later, with a line and an event when it is lost, and when it is kept again."""
     worker, journal = Worker(journal=start(journals), clock=Clock()), None
     journal = worker.journal
     home = Home(journal, journals)
@@ -162,3 +162,8 @@ def test_the_worker_sees_to_it_by_itself(tmp_path, journals, caplog):
     heir.wake(2.0)
     heir.wake(2.0)
     assert worker.paths + heir.paths == ["/before", "/stuck"]
+    events = [one for one in (*worker.memory.records, *heir.memory.records) if isinstance(one, Event)]
+    assert [(event.what, HOMELESS in event.detail) for event in events] == [
+        ("journal", True),
+        ("journal", False),
+    ]

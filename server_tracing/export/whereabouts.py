@@ -21,6 +21,7 @@ from .pace import Pace
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
+GREENLETS = ("gevent.", "eventlet.")  # where a thread has a hub, it shows in its stack
 OUTER = 12  # coroutines of a task in which its request is looked for: servers call the application early
 
 Frames = list[FrameType]
@@ -61,8 +62,10 @@ class Whereabouts:
             if not left:
                 return
         for number, slot in left.items():
-            if wanted[number][1] == Kind.BEGIN_TEXT and self._is_alone(slot) and slot.thread in stacks:
-                yield slot, stack(stacks[slot.thread])
+            if wanted[number][1] == Kind.BEGIN_TEXT:
+                frames = stack(stacks.get(slot.thread))
+                if self._is_alone(frames):
+                    yield slot, frames
 
     def _in_threads(self, left: Mapping[int, Slot], stacks: Stacks) -> Iterator[tuple[int, Frames]]:
         for top in list(stacks.values()):
@@ -105,9 +108,11 @@ class Whereabouts:
                 return number if left.get(number) is slot else None
         return None
 
-    def _is_alone(self, slot: Slot) -> bool:
-        """Whether the thread of a request of WSGI is its own: told by there being no greenlets."""
-        return not list(self._pools())
+    def _is_alone(self, frames: Frames) -> bool:
+        """Whether these are of a thread that serves one request, though no frame says which: somebody else's
+        server, which is sending. Not where greenlets may share it."""
+        shared = any(frame.f_globals.get("__name__", "").startswith(GREENLETS) for frame in frames)
+        return bool(frames) and not shared and not any(map(self._slot_in, frames))
 
 
 def stack(top: FrameType | None) -> Frames:

@@ -227,7 +227,19 @@ def test_greenlets_are_found_in_their_pool():
     assert list(pool) == []
 
 
-def test_a_thread_of_its_own_is_taken_where_no_frame_tells():
+def test_a_thread_of_its_own_is_taken_where_no_frame_tells(monkeypatch):
     """A server of somebody else's making: one thread, one request."""
-    told = found([Slot(number=1, thread=threading.get_ident())], kind=Kind.BEGIN_TEXT)
-    assert told[1][-1] == "found"
+    request = Slot(number=1, thread=threading.get_ident())
+    assert found([request], kind=Kind.BEGIN_TEXT)[1][-1] == "found"
+    assert found([request], kind=Kind.BEGIN_BYTES) == {}
+    monkeypatch.setitem(globals(), "__name__", "gevent.pywsgi")
+    assert found([request], kind=Kind.BEGIN_TEXT) == {}
+
+
+def test_a_thread_that_serves_another_request_is_not_ones_own():
+    """One that never ended, and whose thread has long gone on."""
+
+    def serve(request):
+        return found([Slot(number=1, thread=threading.get_ident())], kind=Kind.BEGIN_TEXT)
+
+    assert serve(Slot(number=2)) == {}

@@ -320,7 +320,9 @@ def test_x_ray_switched_off_is_no_exporter(read):
     """And where there was no other, nothing is recorded at all."""
     off = {"AWS_XRAY_SDK_ENABLED": "false"}
     assert read(off | {"SERVER_TRACING_EXPORTERS": "xray,local"}).config.exporters == ("local",)
-    assert not read(off | {"SERVER_TRACING_EXPORTERS": "xray"}).config.enabled
+    config, sources, _ = read(off | {"SERVER_TRACING_EXPORTERS": "xray"})
+    assert not config.enabled
+    assert sources["enabled"] == "environment AWS_XRAY_SDK_ENABLED"
 
 
 # ---------------------------------------------------------------- wrong settings

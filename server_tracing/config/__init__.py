@@ -132,7 +132,7 @@ def _load(
     values["state_dir"] = state_dir.path
     warnings += filter(None, (state_dir.note, accepted.headers_never_sent(values.get("capture.headers", ()))))
     sources = {key: given.source for key, given in layer.items()}
-    loaded = Loaded(_build(values), DEFAULTS | sources, warnings)
+    loaded = _without_what_is_off(Loaded(_build(values), DEFAULTS | sources, warnings))
     if loaded.config.by_xray and "sampling.rate" in layer:
         source = layer["sampling.rate"].source
         warnings.append(f"sampling.rate ({source}) decides nothing: X-Ray's rules do; see xray.sampling.")
@@ -163,7 +163,7 @@ def beneath(loaded: Loaded, layer: Layer) -> Loaded:
             else:
                 config = _with(config, setting.key, value)
                 sources[setting.key] = usable[setting.key].source
-    return Loaded(_without_what_is_off(config), sources, warnings)
+    return _without_what_is_off(Loaded(config, sources, warnings))
 
 
 def without_exporter(loaded: Loaded, name: str) -> Loaded:
@@ -224,14 +224,17 @@ def _build(values: Mapping[str, Any]) -> Config:
         where, _, name = key.rpartition(".")
         tables[where][name] = value
     understood: dict[str, Any] = {name: made(**tables[name]) for name, made in TABLES.items()}
-    return _without_what_is_off(Config(**tables[""], **understood))
+    return Config(**tables[""], **understood)
 
 
-def _without_what_is_off(config: Config) -> Config:
+def _without_what_is_off(loaded: Loaded) -> Loaded:
     """X-Ray has a switch of its own. Off, its exporter is none; where it was the only one, nothing is on."""
-    if config.xray.enabled or "xray" not in config.exporters:
-        return config
-    return without_exporter(Loaded(config, {}, []), "xray").config
+    if loaded.config.xray.enabled or "xray" not in loaded.config.exporters:
+        return loaded
+    left = without_exporter(loaded, "xray")
+    by_this = loaded.config.enabled and not left.config.enabled
+    sources = {"enabled": loaded.sources.get("xray.enabled", "default")} if by_this else {}
+    return left._replace(sources=loaded.sources | sources)
 
 
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:

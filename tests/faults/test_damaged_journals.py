@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from report import report, size
 
 from server_tracing.capture.recorder import Recorder
-from server_tracing.journal import initialise, locks, open_map, total_size
+from server_tracing.journal import GAP, initialise, locks, open_map, total_size
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.journal.ring import MINIMAL_ROOM, RING
@@ -184,6 +184,26 @@ def test_no_bytes_of_any_frame_crash_hang_or_balloon_the_reader(data):
     for name, tally in checkpoint.exporters.items():
         assert tally.accounted + checkpoint.excluded + checkpoint.in_flight == checkpoint.seen, name
     assert len(requests) <= 12
+
+
+@pytest.mark.parametrize("damaged", range(40))
+def test_behind_a_damaged_frame_the_next_one_is_found_also_in_the_next_lap(damaged):
+    """Wherever the ring comes round."""
+    memory = mmap.mmap(-1, total_size(SIZE))
+    journal = initialise(memory, origin(), SIZE)
+    for _ in range(SIZE // 1000 - 15):
+        journal.append(Kind.NOTE, b"x" * 992)
+    start = journal.head
+    journal.settle(Checkpoint(tail=start, read=start))
+    for number in range(40):
+        journal.append(Kind.NOTE, b"%d " % number * 250)
+    frames, _ = journal.read(start, 99)
+    assert (len(frames), journal.head > SIZE) == (40, True)
+    memory[RING + frames[damaged][0] % SIZE + 1] ^= 0x40  # its length
+    found = open_map(memory, "journal", read_only=False).read(start, 99)[0]
+    told = [int(payload.split()[0]) if kind == Kind.NOTE else GAP for _, kind, payload in found]
+    whole = [*range(damaged), GAP, *range(damaged + 1, 40)]
+    assert told == (whole if damaged < 39 else whole[:39]), "behind the last there is nothing to be found"
 
 
 BEYOND = 2**64 - 1

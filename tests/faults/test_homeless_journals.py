@@ -53,7 +53,11 @@ def die(journals: Journals, journal: Journal) -> None:
 
 def heirs(tmp_path: Path) -> list[list[bytes]]:
     """What others find of it."""
-    return [[frame.payload for frame in journal.frames()] for journal in again(tmp_path).orphans()]
+    journals, found = again(tmp_path), []
+    for journal in journals.orphans():
+        found.append([frame.payload for frame in journal.frames()])
+        journals.release(journal)
+    return found
 
 
 def lose_directory(journal: Journal) -> None:

@@ -1,8 +1,8 @@
 """The wall between capture and export: a ring of frames in a mapped file, one per worker process.
 
 What was written is in the map, and the map outlives the process: no kill can take it back. Writers are
-the request threads (ring.py), the one reader is the exporter thread; a journal whose worker is dead is
-read by whoever adopted it (journals.py), and by nobody else.
+the request threads (ring.py), the one reader is the exporter thread (frames.py); a journal whose worker is
+dead is read by whoever adopted it (journals.py), and by nobody else. The rest of the file: pages.py.
 
 "Full" lets go of the newest request whole, counted in `lost`: a begin also reserves the room of its own
 minimal end, so that a request that finished can never look killed.

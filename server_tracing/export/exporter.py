@@ -88,6 +88,14 @@ class Tended(Protocol):
         """Do what is due, in the thread of the sender; in how many seconds something will be."""
 
 
+@runtime_checkable
+class Parting(Protocol):
+    """An exporter that has something to say when its process ends."""
+
+    def part(self) -> None:
+        """Say it, once and briefly: whoever ends the process waits for a share of the time it has."""
+
+
 class Setup(Struct, frozen=True):
     """What an exporter is made with."""
 

@@ -18,7 +18,7 @@ from server_tracing.record import Running
 
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
-from .exporter import Exporter, Tended, close_exporter, traits
+from .exporter import Exporter, Parting, Tended, close_exporter, traits
 from .signals import Bell
 from .spool import Claimed, Spool
 
@@ -202,6 +202,7 @@ class Sender:
         self._close_late()
         if self._file is not None:
             self._spool.give_up(self._file)
+        self._part()
         self._ended = True
         self._over.ring()
 
@@ -222,6 +223,14 @@ class Sender:
             self._tend_at = self._clock() + IDLE  # should it fail
             self._tend_at = self._clock() + self._tended.tend()
         return max(0.0, self._tend_at - self._clock())
+
+    def _part(self) -> None:
+        """Let the exporter say its last, if its backend listens."""
+        if isinstance(self.exporter, Parting) and not self.trouble:
+            try:
+                self.exporter.part()
+            except Exception:
+                log.exception("%s did not part in order", self.name)
 
     def step(self) -> float:
         """Do one thing; how many seconds until there is another."""

@@ -202,11 +202,11 @@ class Central:
 
     # ------------------------------------------------------------ what the service is told
 
-    def reports(self) -> list[Report]:
-        """The statistics that are due, taken out: `restore` what could not be delivered."""
+    def reports(self, *, last: bool = False) -> list[Report]:
+        """The statistics that are due, or all at the `last`, taken out: `restore` what was not delivered."""
         now = self.clock()
         with self.lock:
-            return [_taken(rule, now) for rule in self._in_force.rules if _is_due(rule.standing, now)]
+            return [_taken(rule, now) for rule in self._in_force.rules if _is_due(rule.standing, now, last)]
 
     def restore(self, reports: Iterable[Report]) -> None:
         """Put back what the service did not get; rules that are gone have nobody to report to."""
@@ -232,8 +232,8 @@ def _grant(rule: CentralRule, target: Target) -> None:
         standing.interval = target.interval
 
 
-def _is_due(standing: Standing, now: float) -> bool:
-    return now >= standing.due and bool(standing.counts.requests or standing.counts.finished)
+def _is_due(standing: Standing, now: float, last: bool) -> bool:
+    return (last or now >= standing.due) and bool(standing.counts.requests or standing.counts.finished)
 
 
 def _taken(rule: CentralRule, now: float) -> Report:

@@ -558,6 +558,29 @@ def test_a_fault_in_what_else_there_is_to_do_holds_up_no_delivery(tmp_path):
     assert backend.tended == 2
 
 
+class Parting(Backend):
+    """Has something to say at the end."""
+
+    said_after: list[str] | None = None
+
+    def part(self) -> None:
+        self.said_after = list(self.paths)
+
+
+def test_an_exporter_says_its_last_when_its_thread_ends(tmp_path):
+    """After what it had to deliver; not to a backend that is down: a worker has little time left."""
+    well, down = Parting(), Parting(ExportError("refused"))
+    for number, backend in enumerate((well, down)):
+        worker = Worker(backend, folder=tmp_path / str(number))
+        serve(worker, "/a")
+        worker.reader.wake()
+        sender = sender_of(worker)
+        sender.halt()
+        sender._run()
+        assert sender.wait(0)
+    assert (well.said_after, down.said_after) == (["/a"], None)
+
+
 def test_what_can_be_done_is_said_with_what_is_wrong(tmp_path):
     """Whoever reads the log at night need not look it up."""
     worker = Worker(Backend(ExportError("no such region", remedy="correct the address")), folder=tmp_path)

@@ -9,10 +9,12 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from inside_kit import Lab, counted
 
 import server_tracing
+from server_tracing import by_hand
 from server_tracing.config import Config, Sampling, XRay
 from server_tracing.inside import here
 from server_tracing.inside.executors import follow as follow_executors
@@ -23,6 +25,7 @@ from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.emitters.udp_emitter import UDPEmitter
+from aws_xray_sdk.core.models.segment import Segment
 from aws_xray_sdk.ext.util import calculate_sampling_decision, inject_trace_header
 
 from server_tracing.inside import xray, xray_outside
@@ -592,6 +595,18 @@ class TestByHand:
         exporter.tend()
         exporter.tend()
         assert Transport.sent == ["job"]
+
+    def test_to_the_api_goes_no_number_that_json_does_not_have(self):
+        """The SDK writes NaN as it is, and the service refuses the whole document."""
+        segment = Segment("job")
+        segment.put_annotation("ratio", float("nan"))
+        segment.put_metadata("far", [float("inf"), "Infinity and NaN"])
+        segment.close()
+        xray_outside.Emitter().send_entity(segment)
+        (made,) = by_hand.take()
+        sent = msgspec.json.decode(made.data)
+        assert (made.id, sent["annotations"]) == (segment.id, {"ratio": "NaN"})
+        assert sent["metadata"] == {"default": {"far": ["Infinity", "Infinity and NaN"]}}
 
     def test_to_a_daemon_the_sdk_sends_them(self, monkeypatch):
         """To the one that the settings name."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from server_tracing.config import XRay
 from server_tracing.export.exporter import ExportError
-from server_tracing.record import Record, Request
+from server_tracing.record import Record, Running
 
 from .client import Trouble, client, explained
 from .transport import Sheet
@@ -155,11 +155,11 @@ class Outcome:
         return [self._records[one] for one in self._later if one < before and one not in self._refused]
 
     def _counted(self, before: int) -> dict[str, int]:
-        """Requests only: what is in progress is in no account."""
+        """What is in progress is in no account."""
         return Counter(
             code
             for one, code in self._refused.items()
-            if one < 0 or (one < before and type(self._records[one]) is Request)
+            if one < 0 or (one < before and type(self._records[one]) is not Running)
         )
 
 

@@ -61,6 +61,16 @@ class Consultation:
             self._report()
         return max(0.0, min(self._fetch_at, self._report_at) - self._clock())
 
+    def part(self) -> None:
+        """Report what has come since the last time, once, to a service that answers: nobody counts on."""
+        if self._unreported:
+            return
+        try:
+            for reports in in_calls(self._rules.reports(last=True)):
+                self._plane.targets(reports, self.client_id)
+        except ControlPlaneError as error:
+            log.debug("%s did not take the last sampling statistics: %s", self._plane.place, error)
+
     def origin_is(self, origin: str | None) -> None:
         """Where this runs is known: rules for other places are not ours."""
         self._rules.origin_is(origin)

@@ -7,6 +7,7 @@ applications do with the SDK is the business of inside/.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +28,8 @@ from .subsegments import subsegment
 from .surroundings import Explorer, Plugin
 from .transport import Sheet, Transport
 from .trimming import fitted
+
+log = logging.getLogger("server_tracing.export")
 
 BY_HAND = 5.0  # seconds between two looks for segments that were made by hand
 
@@ -56,14 +59,23 @@ class XRayExporter:
         self._send_what_was_made_by_hand()
         return min(BY_HAND, self._consultation.tend() if self._consultation is not None else BY_HAND)
 
+    def part(self) -> None:
+        """Send what was made by hand since, and report what the rules have decided since."""
+        self._send_what_was_made_by_hand()
+        if self._consultation is not None:
+            self._consultation.part()
+
     def _send_what_was_made_by_hand(self) -> None:
         documents = by_hand.take()
-        if documents:
-            try:
-                self._transport.deliver(documents, lambda document: (Sheet("", document),))  # type: ignore
-            except ExportError as error:
-                if not error.permanent:
-                    by_hand.give_back(documents if error.remaining is None else error.remaining)  # type: ignore
+        if not documents:
+            return
+        try:
+            self._transport.deliver(documents, lambda one: (Sheet(one.id, one.data),))  # type: ignore
+        except ExportError as error:
+            left = documents if error.remaining is None else error.remaining
+            by_hand.give_back(() if error.permanent else left)  # type: ignore[arg-type]
+            if error.permanent or error.refused:
+                log.warning("segments begun by hand are lost: %s", error)
 
     def export(self, records: Sequence[Record]) -> None:
         """Send all of them; vitals and events have no place in X-Ray."""

@@ -13,6 +13,7 @@ from believable import failed, killed, request, requests, spans
 from export_kit import Worker, assert_balanced
 from segment_schema import checked
 
+from server_tracing import by_hand
 from server_tracing.config import Config, XRay
 from server_tracing.export.exporter import ExportError, Setup
 from server_tracing.export.xray.api import MOST, Api
@@ -311,3 +312,18 @@ def test_its_repr_says_where_it_leads(exporter, service):
     """The endpoint, or the region."""
     assert repr(exporter) == f"<XRayExporter to X-Ray at {service.url}>"
     assert repr(Api(XRay(region="eu-north-1"))) == "<Api of X-Ray in eu-north-1>"
+
+
+def test_segments_begun_by_hand_are_sent_again_or_said_to_be_lost(exporter, service, caplog):
+    """They are in no account, so the log has to say what became of them."""
+
+    for number in (1, 2):
+        document = {"id": f"{number:016x}", "name": "job", "trace_id": f"1-00000001-{1:024x}"}
+        by_hand.add(document["id"], json.dumps({**document, "start_time": 1.0, "end_time": 2.0}))
+    refusals = [unprocessed(1, "ThrottledException"), unprocessed(2, "InvalidTraceId")]
+    service.script = [(200, {"UnprocessedTraceSegments": refusals})]
+    exporter.tend()
+    assert len(caplog.messages) == 1
+    assert "segments begun by hand are lost: " in caplog.text
+    exporter.part()
+    assert [[one["id"][-1] for one in call] for call in service.calls] == [["1", "2"], ["1"]]

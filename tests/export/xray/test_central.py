@@ -236,6 +236,30 @@ def test_statistics_that_are_not_taken_are_kept(
     ]
 
 
+def test_what_was_decided_since_the_last_report_is_reported_at_the_end(service: SamplingService) -> None:
+    """Or the console would never hear of the last seconds of a worker, due or not."""
+    process = Process(service)
+    process.after(0)
+    process.decide(request(), IN)
+    process.after(3)
+    assert service.statistics() == []
+    process.consultation.part()
+    assert [(one["RuleName"], one["RequestCount"]) for one in service.statistics()] == [("all", 1)]
+    process.consultation.part()
+    assert len(service.called("/SamplingTargets")) == 1
+
+
+def test_a_service_that_took_no_report_is_not_asked_at_the_end(service: SamplingService) -> None:
+    """The time of a worker that ends belongs to its records."""
+    process = Process(service)
+    process.after(0)
+    process.decide(request(), IN)
+    service.failures = [(500, b"{}")]
+    process.after(10)
+    process.consultation.part()
+    assert len(service.statistics()) == 1
+
+
 def test_what_one_rule_is_refused_costs_no_other(
     service: SamplingService, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,9 +102,12 @@ def import_for_workers() -> None:
     """Import once what each worker would import before it serves, again after every `max_requests`: 0.14 s of
     processor time. Besides, workers of another user may not be allowed to read an interpreter in /root.
     Modules only; threads, sockets and files are for those who serve."""
+    import server_tracing.adoption
     import server_tracing.capture.finding
-    import server_tracing.export.deadman
-    import server_tracing.inside.opening  # noqa: F401
+    import server_tracing.inside.opening
+
+    with suppress(ImportError):  # an interpreter without ctypes
+        import server_tracing.export.deadman  # noqa: F401
 
 
 def begin(serving: Any, master: Master) -> None:

@@ -343,6 +343,7 @@ class Request(Struct, omit_defaults=True, kw_only=True, tag_field="record", tag=
     rule: str | None = None  # the sampling rule that decided
     # After a partial success, of the items that a backend makes of this record those still to be sent:
     unsent: list[int] = []
+    central: bool = False  # whether `rule` is one of X-Ray's console
 
 
 class Running(Struct, gc=False):

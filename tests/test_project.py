@@ -66,6 +66,7 @@ class TestReadme:
             "tracestate",
             "xray_extra",
             "rule",
+            "central",
             "event_stream",
             "spans_dropped",
             "vitals",

@@ -164,6 +164,7 @@ def test_the_record_names_the_rule_and_weighs_what_it_stands_for() -> None:
     rules = central(rule(reservoir=1), clock=clock)
     decide = sampler(rules).decide
     first, _, _ = (decide(request(), OUT) for _ in range(3))
+    assert first.central
     assert (first.rule, first.kept_because, first.sample_rate) == ("shop", "rule:shop", 1.0)
     rules.load([rule(reservoir=1)])
     clock.now += 1
@@ -310,7 +311,8 @@ def test_a_rules_file_that_is_broken_by_now_costs_its_rules_only(
     config = Config(exporters=("xray",), sampling=Sampling(rules=str(broken), keep_errors=False))
     with caplog.at_level("WARNING"):
         one = sampler_for(config)
-    assert one.decide(request(), OUT).rule == "default"
+    decided = one.decide(request(), OUT)
+    assert (decided.rule, decided.central) == ("default", False)
     assert caplog.messages == [
         f"sampling rules {broken}: Input data was truncated; until they can be read, requests are sampled as"
         " without them."

@@ -156,7 +156,7 @@ class Sampler:
         request.sampled, request.kept_because, request.sample_rate = verdict
         rule = sample.rule
         if rule is not None:
-            request.rule = rule.name
+            request.rule, request.central = rule.name, rule.central
             if rule.boosts:
                 with self._lock:
                     rule.finish(sample.sampled, is_anomaly(request))
@@ -185,7 +185,8 @@ class Sampler:
             return Sample(parent if told is None else told.sampled, "parent", None, self._parents, 1.0)
         if self._rules is not None:
             if told is not None and told.rule is not None:
-                rule = self._rules.named(told.rule) or sampling_rules.gone(told.rule)
+                known = self._rules.named(told.rule)
+                rule = known or sampling_rules.gone(told.rule, central=self.central is not None)
             else:
                 rule = self._rules.find(host, method, path, service)
             sampled = self._drawn(rule, trace_id) if told is None else told.sampled

@@ -62,6 +62,8 @@ class Standing:
 class CentralRule:
     """One rule of one list. All but `rate`, which targets change, stays as it is."""
 
+    central = True
+
     __slots__ = (
         "_host", "_may_borrow", "_method", "_path", "_service", "because", "boosts", "name", "rate", "share",
         "standing",

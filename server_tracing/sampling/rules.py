@@ -65,7 +65,8 @@ class Rule:
 
     boosts = False
 
-    def __init__(self, name: str, rule: _Rule | _Default) -> None:
+    def __init__(self, name: str, rule: _Rule | _Default, *, central: bool = False) -> None:
+        self.central = central
         self.name, self.because = name, f"rule:{name}"
         self.fixed_target, self.rate = rule.fixed_target, rule.rate
         self.share = Share()
@@ -132,9 +133,9 @@ def built_in() -> Rules:
     return Rules((), _Default(fixed_target=1, rate=0.05))
 
 
-def gone(name: str) -> Rule:
+def gone(name: str, *, central: bool) -> Rule:
     """In the place of a rule that has decided, and is no more."""
-    return Rule(name, _Default(fixed_target=0, rate=0.0))
+    return Rule(name, _Default(fixed_target=0, rate=0.0), central=central)
 
 
 _decode_1 = msgspec.json.Decoder(_File1).decode

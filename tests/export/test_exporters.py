@@ -82,7 +82,7 @@ def full() -> Request:
         event_stream=True, annotations={"a": 1}, metadata={"default": {"k": "v"}}, user="ada",
         name="checkout", headers={"x": "y"}, spans=[span], spans_dropped=1, vitals=vitals,
         parent_sampled=True, tracestate="a=b", xray_extra="Lineage=1", rule="default",
-        unsent=[0],
+        unsent=[0], central=True,
     )  # fmt: skip
 
 
@@ -202,6 +202,7 @@ def shown_by_xray(segment: dict[str, Any]) -> Request:
         metadata=segment["metadata"],
         user=segment.get("user"),
         rule=segment["aws"]["xray"].get("sampling_rule_name"),
+        central="sampling_rule_name" in segment["aws"]["xray"],
         **{"outcome": "ok", **same},
     )
 

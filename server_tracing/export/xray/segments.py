@@ -50,6 +50,7 @@ class Details(Struct, omit_defaults=True, gc=False):
     vitals: WorkerVitals | None = None
     annotations: dict[str, limits.Scalar] = {}  # beyond those that X-Ray indexes
     said: dict[str, Any] = {}  # under this namespace, while it ran
+    rule: str | None = None  # of a file: X-Ray's field is for those of the console
     trimmed: list[str] = []  # what the document had no room for
 
 
@@ -90,6 +91,7 @@ class Segments:
     def segment(self, request: Request) -> Segment:
         """The segment of a request, without its subsegments."""
         start = epoch(request.start)
+        central = request.rule if request.central else None
         running = request.outcome == "running"
         segment = Segment(
             id=request.span_id,
@@ -102,7 +104,7 @@ class Segments:
             trace_id=trace_id(request),
             http=_http(request),
             origin=self._surroundings.origin,
-            aws=self._aws.get(request.rule) or self._aws_block(request.rule),
+            aws=self._aws.get(central) or self._aws_block(central),
             service=self._service,
         )
         if request.outcome != "ok" or (request.status or 0) >= 400 or request.exception is not None:
@@ -129,7 +131,7 @@ class Segments:
         return self._names.setdefault(service, limits.name(service))
 
     def _aws_block(self, rule: str | None) -> Raw:
-        """Where it runs, by whom it was recorded, and by which rule it is here."""
+        """Where it runs, by whom it was recorded, and by which of the console's rules it is here."""
         if len(self._aws) >= MOST_REMEMBERED:
             self._aws.clear()
         told: dict[str, Any] = {
@@ -208,4 +210,5 @@ def _details(request: Request) -> Details:
         request.headers,
         request.spans_dropped,
         request.vitals,
+        rule=None if request.central else request.rule,
     )

@@ -75,6 +75,7 @@ RICH = request(
     metadata={"default": {"cart": [1, {"a": None}]}, "shop": {"b": "c"}},
     user="ada",
     rule="checkout",
+    central=True,
 )
 
 

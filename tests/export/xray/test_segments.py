@@ -41,6 +41,7 @@ def test_a_request_is_a_segment_with_every_field_in_its_place():
             query="page=2",
             forwarded="x-forwarded-for",
             rule="checkout",
+            central=True,
             user="ada",
         ),
         Segments("2.1"),
@@ -80,6 +81,13 @@ def test_a_request_is_a_segment_with_every_field_in_its_place():
             "worker_class": "sync",
         }
     }
+
+
+def test_a_rule_of_a_file_is_not_told_as_one_of_the_console():
+    """As in the SDK: nobody finds it there, and its name may be longer than theirs can."""
+    told = document(request(rule="a rule whose description takes more than 32 characters"))
+    assert "sampling_rule_name" not in told["aws"]["xray"]
+    assert told["metadata"]["server_tracing"]["rule"].startswith("a rule whose")
 
 
 @pytest.mark.parametrize("case", VECTORS["segment_name"], ids=lambda case: repr(case["service"]))
@@ -235,7 +243,7 @@ def test_what_is_remembered_is_bounded():
     """Names and rules come from outside."""
     segments = Segments()
     for number in range(3000):
-        segments.segment(request(service=f"s{number}", rule=f"r{number}"))
+        segments.segment(request(service=f"s{number}", rule=f"r{number}", central=True))
     assert repr(segments) == "<Segments of 952 services · <Surroundings unknown>>"
     assert len(segments._aws) <= 1024
 

@@ -57,11 +57,15 @@ def test_every_worker_fetches_the_rules_and_keeps_to_them(kind: str, service: Sa
         wait_until(lambda: all(says(server, "/hello") for _ in range(6)))
         assert [says(server, "/hello/again") for _ in range(6)] == [True] * 6
         server.stop()
-        records = [record for record in server.records(12) if record["path"] == "/hello/again"]
+        everything = server.records(12)
+        records = [record for record in everything if record["path"] == "/hello/again"]
         rules = {one["id"]: one["aws"]["xray"]["sampling_rule_name"] for one in daemon.settled()}
     assert [record["kept_because"] for record in records] == ["rule:hello"] * 6
     assert [rules[record["span_id"]] for record in records] == ["hello"] * 6
     assert len(service.called(RULES)) == 2
+    decided = [record for record in everything if record["kept_because"] == "rule:hello"]
+    reported = [one["RequestCount"] for one in service.statistics() if one["RuleName"] == "hello"]
+    assert sum(reported) == len(decided)  # also those of the last seconds of a worker
 
 
 def test_without_rules_the_default_decides() -> None:

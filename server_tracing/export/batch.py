@@ -6,6 +6,7 @@ A batch is made and counted by the reader. While a sender has it in hand, its ou
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import is_
 from typing import TYPE_CHECKING
 
 from server_tracing.record import Record, Request
@@ -25,13 +26,14 @@ def requests_in(records: Iterable[Record]) -> int:
 class Parcel:
     """Records to deliver, and how many of them were delivered and let go; `done` when none is left."""
 
-    __slots__ = ("delivered", "done", "dropped", "failures", "records")
+    __slots__ = ("delivered", "done", "dropped", "failures", "moved", "records")
 
     def __init__(self, records: Sequence[Record] = ()) -> None:
         self.records = list(records)
         self.delivered = 0
         self.dropped: dict[str, int] = {}
         self.failures = 0  # attempts that ended in an exception that is not an ExportError
+        self.moved = False  # was anything taken, refused, or cause for a bug: is there something to remember?
         self.done = False
 
     def book(self, verdict: Verdict) -> None:
@@ -44,6 +46,10 @@ class Parcel:
             gone -= dropped
         self.delivered += gone
         self.failures += verdict.unexpected
+        untouched = len(verdict.remaining) == len(self.records) and all(
+            map(is_, verdict.remaining, self.records)
+        )  # of a record, too, a part may have been taken
+        self.moved = self.moved or not untouched or verdict.unexpected
         self.records = list(verdict.remaining)
         if self.failures >= POISON:
             self.drop_rest("failed")

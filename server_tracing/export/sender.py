@@ -12,9 +12,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from server_tracing import unpatched
-from server_tracing.record import Running
+from server_tracing.record import Record, Running
 
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
@@ -66,7 +67,7 @@ class Sender:
         self._taken_back = False  # the batch in hand was spooled meanwhile: its outcome counts no more
         self._overtaken: Batch | None = None  # the last batch of which that is so
         self._written: list[str] = []  # parts to be published when the journals know of them
-        self._late: list[tuple[Batch, bool]] = []  # taken back; and were they delivered all the same?
+        self._late: list[Late] = []
         self._file: Claimed | None = None  # the spool file in hand
         self._parcel = Parcel()
         self._tended = exporter if isinstance(exporter, Tended) else None
@@ -140,11 +141,12 @@ class Sender:
                 if batch is self._hand:
                     self._taken_back = False
                     continue
-                if (batch, True) in self._late:  # the backend has taken it meanwhile
-                    batch.book(Verdict())
-                else:
+                for late in self._late:
+                    if late.batch is batch:  # the backend has answered meanwhile
+                        batch.book(late.verdict)
+                if not batch.done:
                     self._queue.appendleft(batch)
-                self._late = [taken for taken in self._late if taken[0] is not batch]
+                self._late = [late for late in self._late if late.batch is not batch]
 
     def _let_go(self, *, everything: bool) -> None:
         """Drop the oldest of what waits in memory while that is too much."""
@@ -240,7 +242,8 @@ class Sender:
             return self._not_before - now
         batch = self._pick_up()
         if batch is not None:
-            return self._put_down(batch, attempt(self.exporter.export, batch.records))
+            records = batch.records
+            return self._put_down(Late(batch, records, attempt(self.exporter.export, records)))
         if self._stopping or now < self._look_again:
             return max(self._look_again - now, 0.01)
         return self._send_spooled()
@@ -251,14 +254,15 @@ class Sender:
             self._taken_back = False
             return self._hand
 
-    def _put_down(self, batch: Batch, verdict: Verdict) -> float:
+    def _put_down(self, answered: Late) -> float:
+        batch, _, verdict = answered
         with self._lock:
             if not self._taken_back:
                 batch.book(verdict)
                 if not batch.done:
                     self._queue.appendleft(batch)
             else:
-                self._late.append((batch, verdict.error is None and not verdict.lost))
+                self._late.append(answered)
             self._hand = None
         return self._mind(verdict)
 
@@ -277,17 +281,27 @@ class Sender:
     def _close_late(self) -> None:
         """What the backend took after all, when it had been spooled already, need not be sent again."""
         with self._lock:  # the reader is still at those that are not done
-            late = [taken for taken in self._late if taken[0].done]
-            self._late = [taken for taken in self._late if not taken[0].done]
-        for batch, delivered in late:
-            held = batch.held
-            if delivered and held is not None and not os.path.exists(held.path):  # about to be published
+            answered = [late for late in self._late if late.batch.done]
+            self._late = [late for late in self._late if not late.batch.done]
+        for late in answered:
+            held = late.batch.held
+            if held is not None and not self._settle(late, held):
                 with self._lock:
-                    self._late.append((batch, delivered))
-            elif held is not None and delivered:
-                self._spool.close(held, held.name.requests, {})
-            elif held is not None:
-                self._spool.give_up(held)
+                    self._late.append(late)
+
+    def _settle(self, late: Late, held: Claimed) -> bool:
+        """Deal with a spool file by an answer that came too late; False if that is not possible yet."""
+        parcel = late.parcel
+        if not parcel.moved:
+            self._spool.give_up(held)
+            return True
+        if not os.path.exists(held.path):  # it is about to be published
+            return False
+        if parcel.done:
+            self._spool.close(held, parcel.delivered, parcel.dropped)
+        elif self._file is None:
+            self._file, self._parcel = held, parcel
+        return parcel.done or self._file is held
 
     def _send_spooled(self) -> float:
         if self._file is None:
@@ -307,7 +321,7 @@ class Sender:
         wait = self._mind(verdict)
         if parcel.done:
             self._close_file()
-        elif not (parcel.delivered or parcel.dropped or parcel.failures):
+        elif not parcel.moved:
             self._spool.give_up(file)  # another worker may be luckier
             self._file = None
         return wait
@@ -322,6 +336,21 @@ class Sender:
         held = sum(len(batch.records) for batch in self._queue)
         state = f"failing: {self.trouble}" if self.trouble else "healthy"
         return f"<Sender {self.name} · {held} records held · {state}>"
+
+
+class Late(NamedTuple):
+    """The answer to a batch that may have been taken back out of the hand meanwhile."""
+
+    batch: Batch
+    records: Sequence[Record]  # that were sent; the batch may have none any more
+    verdict: Verdict
+
+    @property
+    def parcel(self) -> Parcel:
+        """What is left of it, and what became of the rest."""
+        parcel = Parcel(self.records)
+        parcel.book(self.verdict)
+        return parcel
 
 
 def _by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:

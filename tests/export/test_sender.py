@@ -7,11 +7,12 @@ import threading
 
 import pytest
 from export_kit import Backend, Worker, assert_balanced
+from msgspec import structs
 
 from server_tracing.export.delivery import attempt
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.sender import IDLE, MAX_HELD, PATIENCE, Sender
+from server_tracing.export.sender import IDLE, MAX_HELD, PATIENCE, Late, Sender
 from server_tracing.record import Request
 
 
@@ -240,7 +241,7 @@ def test_a_batch_that_is_taken_while_it_cannot_be_spooled_is_delivered_once(tmp_
     write, hand = sender.spool.write, sender._pick_up()
 
     def write_meanwhile(*given):
-        sender._put_down(hand, attempt(backend.export, hand.records))
+        sender._put_down(Late(hand, hand.records, attempt(backend.export, hand.records)))
         return write(*given)
 
     sender.spool.write = write_meanwhile
@@ -337,6 +338,84 @@ def test_what_is_no_request_is_no_reason_to_drop_any(tmp_path):
     worker.reader.wake()
     assert (tally(worker).spooled, tally(worker).dropped) == (1, {})
     assert len(os.listdir(sender.spool.folder)) == 2
+
+
+class Halfway(Backend):
+    """Holds what it is given at first; when it lets go, it has taken some and refused some."""
+
+    def __init__(self, rest):
+        super().__init__()
+        self.gate = threading.Event()
+        self.rest = rest
+
+    def export(self, records):
+        super().export(records)
+        if self.calls == 1:
+            remaining, refused = self.rest(self.taken.pop())
+            raise ExportError("206", remaining=remaining, refused=refused, reason="invalid")
+
+
+def taken_back(tmp_path, backend: Halfway, *paths: str) -> Worker:
+    """A worker whose first batch was spooled out of its hand, and answered after that."""
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, *paths)
+    worker.clock.advance(2)
+    worker.reader.wake()
+    hand = threading.Thread(target=sender_of(worker).step)
+    hand.start()
+    assert backend.called.wait(10)
+    worker.clock.advance(PATIENCE + 1)
+    worker.reader.wake()
+    assert tally(worker).spooled == len(paths)
+    backend.gate.set()
+    hand.join()
+    return worker
+
+
+@pytest.mark.parametrize("left", [1, 0])
+def test_of_a_hanging_hand_that_succeeds_in_part_only_the_rest_is_sent_from_the_disk(tmp_path, left):
+    """And what was refused is counted so."""
+    backend = Halfway(lambda records: (records[2 : 2 + left], 4 - 2 - left))
+    worker = taken_back(tmp_path, backend, "/taken", "/taken-too", "/later", "/refused")
+    for _ in range(3):
+        worker.wake(60)
+    assert backend.paths == ["/later"][:left]
+    assert (tally(worker).spooled, tally(worker).delivered) == (0, 2 + left)
+    assert tally(worker).dropped == {"invalid": 2 - left}
+    assert sender_of(worker).spool.waiting() == 0
+    assert_balanced(worker.checkpoint)
+
+
+def test_a_record_of_which_a_part_was_taken_is_not_sent_whole_from_the_disk(tmp_path):
+    """Also when it is the only one."""
+    backend = Halfway(lambda records: ([structs.replace(records[0], unsent=[1])], 0))
+    worker = taken_back(tmp_path, backend, "/a")
+    for _ in range(3):
+        worker.wake(60)
+    assert [record.unsent for batch in backend.taken for record in batch] == [[1]]
+    assert (tally(worker).spooled, tally(worker).delivered) == (0, 1)
+    assert_balanced(worker.checkpoint)
+
+
+def test_what_is_left_of_a_spooled_record_is_remembered_between_attempts(tmp_path):
+    """Else each would send all of it again."""
+
+    class InParts(Backend):
+        def export(self, records):
+            super().export(records)
+            if self.calls <= 3:
+                rest = [structs.replace(records[0], unsent=[self.calls])]
+                raise ExportError("206", remaining=rest)
+
+    backend = InParts(ExportError("down"))
+    worker = Worker(backend, folder=tmp_path)
+    serve(worker, "/a")
+    worker.wake(0.1)
+    worker.clock.advance(PATIENCE + 1)
+    for _ in range(5):
+        worker.wake(60)
+    assert [record.unsent for batch in backend.taken for record in batch] == [[], [2], [3]]
+    assert_balanced(worker.checkpoint)
 
 
 def test_what_a_hand_still_has_is_neither_dropped_nor_delivered_by_others(tmp_path):

@@ -14,7 +14,7 @@ from ingestion import Ingestion
 from published import SDK_VERSION
 
 from server_tracing.export.azure import payload
-from server_tracing.export.azure.names import MALFORMED, MOST, MOST_WITHOUT_ROUTE, OTHER, Names
+from server_tracing.export.azure.names import MALFORMED, MOST, MOST_NOT_FOUND, MOST_OF_PATHS, OTHER, Names
 from server_tracing.export.azure.schema import cut, time_span
 from server_tracing.record import FinishedSpan, WorkerVitals
 
@@ -277,6 +277,10 @@ def test_rounded_to_milliseconds_durations_are_opencensus_own(microseconds, writ
     assert time_span(int(total * 1000 + 0.5))[:-3] == written
 
 
+WORD = "abcdefghij"
+PATHS = [f"/{a}{b}{c}" for a in WORD for b in WORD for c in WORD]
+
+
 class TestNames:
     """Operations are as many as the application has, however many paths are tried."""
 
@@ -296,15 +300,33 @@ class TestNames:
         """What the server could not understand."""
         assert Names().of(request(route=None, path=None, method=None)) == MALFORMED
 
-    def test_a_scanner_makes_so_many_names_and_no_more(self):
-        """What was known before keeps its name."""
+    @pytest.mark.parametrize("derived", [True, False])
+    def test_a_scanner_makes_so_many_names_and_no_more(self, derived):
+        """Whether the path was made a route already or not; what is there is named all the same."""
         names = Names()
-        assert names.of(request(route="/known")) == "GET /known"
-        word = "abcdefghij"
-        tried = {names.of(request(route=None, path=f"/{a}{b}{c}")) for a in word for b in word for c in word}
-        assert len(tried) == MOST_WITHOUT_ROUTE + 1
+
+        def name(path, status):
+            return names.of(request(route=path if derived else None, path=path, status=status))
+
+        tried = {name(path, 404) for path in PATHS}
+        assert len(tried) == MOST_NOT_FOUND + 1
         assert OTHER in tried
-        assert names.of(request(route="/known")) == "GET /known"
+        assert name("/new", 200) == "GET /new"
+        assert name("/new", 404) == "GET /new"
+
+    def test_paths_that_are_all_found_leave_names_to_what_is_not_made_of_paths(self):
+        """An application without a framework, with a page for everything."""
+        names = Names()
+        assert len({names.of(request(route=path, path=path)) for path in PATHS}) == MOST_OF_PATHS + 1
+        assert names.of(request(name="checkout")) == "checkout"
+        assert names.of(request(route="/products/<id>", path="/products/1")) == "GET /products/<id>"
+
+    def test_methods_somebody_made_up_are_one(self):
+        """Else a thousand of them would take all names there are."""
+        names = Names()
+        assert {names.of(request(route="/a/<b>", method=f"X{number}")) for number in range(2 * MOST)} == {
+            "(other) /a/<b>"
+        }
         assert names.of(request(route="/new")) == "GET /new"
 
     def test_routes_and_given_names_have_an_end_too(self):

@@ -667,6 +667,7 @@ def test_a_deleted_working_directory_is_no_error(tmp_path, monkeypatch):
         ),
         (connection(more=";Authorization=ikey;ApplicationId=x"), "https://dc.services.visualstudio.com"),
         (connection(more=";IngestionEndpoint=http://127.0.0.1:8080"), "http://127.0.0.1:8080"),
+        (connection(more=";IngestionEndpoint=HTTPS://[::1]:8443/"), "https://[::1]:8443"),
     ],
 )
 def test_connection_strings_are_read_by_their_whole_grammar(text, endpoint):
@@ -789,6 +790,10 @@ def test_code_may_give_objects_where_a_file_gives_names(read, refused):
         (
             connection(more=";IngestionEndpoint=ftp://s3cr3t/"),
             "its IngestionEndpoint is not an http or https",
+        ),
+        *(
+            (connection(more=f";IngestionEndpoint={wrong}"), "its IngestionEndpoint is not an http or https")
+            for wrong in ("https://h:99999", "https://h:0", "https://[::::]", "https://../s3cr3t")
         ),
         (
             connection(more=";IngestionEndpoint=https://u:s3cr3t@h/"),

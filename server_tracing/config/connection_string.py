@@ -70,9 +70,10 @@ def _pairs(text: str) -> dict[str, str]:
 def _endpoint(pairs: dict[str, str]) -> str:
     explicit, suffix, location = map(pairs.get, ("ingestionendpoint", "endpointsuffix", "location"))
     if explicit:
-        if not _ENDPOINT.fullmatch(explicit):
+        if not _ENDPOINT.fullmatch(explicit) or not _can_be_asked(explicit):
             raise ValueError("its IngestionEndpoint is not an http or https address")
-        return explicit.rstrip("/")
+        scheme, _, rest = explicit.partition(":")
+        return f"{scheme.lower()}:{rest}".rstrip("/")
     if not suffix:
         return DEFAULT_ENDPOINT  # a Location without a suffix says nothing
     if not _SUFFIX.fullmatch(suffix.strip(".")):
@@ -81,3 +82,14 @@ def _endpoint(pairs: dict[str, str]) -> str:
         raise ValueError("its Location is not a region")
     region = f"{location.strip('.')}." if location else ""
     return f"https://{region}dc.{suffix.strip('.')}"
+
+
+def _can_be_asked(address: str) -> bool:
+    """Has it a host and a port that there may be?"""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname and parts.hostname.strip(".")) and parts.port != 0
+    except ValueError:
+        return False

@@ -6,7 +6,7 @@ configured one is asked again.
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 TRACK = "/v2.1/track"
 MOST_HOPS = 10
@@ -20,7 +20,9 @@ class Route:
     """Where to post."""
 
     def __init__(self, endpoint: str) -> None:
-        self._configured = self.url = endpoint.rstrip("/") + TRACK
+        base = urlsplit(endpoint)
+        path = base.path.rstrip("/") + TRACK
+        self._configured = self.url = base._replace(path=path, fragment="").geturl()
 
     @property
     def redirected(self) -> bool:
@@ -29,9 +31,7 @@ class Route:
 
     def follow(self, location: str) -> None:
         """Post to the address of a redirect from now on."""
-        target = urlsplit(urljoin(self.url, location))
-        if not location or not target.hostname:
-            raise RedirectError(f"{self.url} redirects to nowhere")
+        target = self._target(location)
         if not self.url.startswith("https:") or target.scheme != "https" or target.username is not None:
             raise RedirectError(
                 f"{self.url} redirects to {target.scheme}://{target.hostname}, "
@@ -39,6 +39,15 @@ class Route:
             )
         path = TRACK if target.path in ("", "/") else target.path
         self.url = target._replace(path=path, fragment="").geturl()
+
+    def _target(self, location: str) -> SplitResult:
+        try:
+            target = urlsplit(urljoin(self.url, location))
+            if location and target.hostname and target.port != 0:  # .port raises ValueError
+                return target
+        except ValueError:
+            pass
+        raise RedirectError(f"{self.url} redirects to nowhere")
 
     def reset(self) -> None:
         """Back to the configured address."""

@@ -205,10 +205,24 @@ def test_where_a_redirect_leads(location, url):
     assert (route.url, route.redirected) == ("https://a.example/v2.1/track", False)
 
 
-def test_a_route_refuses_what_is_no_address():
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("https://a.example/", "https://a.example/v2.1/track"),
+        ("https://a.example/gate/", "https://a.example/gate/v2.1/track"),
+        ("https://a.example/gate/?code=x=", "https://a.example/gate/v2.1/track?code=x="),
+    ],
+)
+def test_the_services_path_is_added_to_the_endpoints(endpoint, url):
+    """Which may be a gateway's, with something behind it."""
+    assert Route(endpoint).url == url
+
+
+@pytest.mark.parametrize("location", ["", "https://[x]/", "https://[::::]/", "//[", "https://b:99999/"])
+def test_a_route_refuses_what_is_no_address(location):
     """With a sentence."""
     with pytest.raises(RedirectError, match="to nowhere"):
-        Route("https://a.example").follow("")
+        Route("https://a.example").follow(location)
 
 
 def test_nobody_else_is_spoken_to(secure, monkeypatch):

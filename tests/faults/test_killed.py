@@ -27,7 +27,7 @@ from fault_kit import (
     killed,
 )
 from harness import Server, wait_until
-from report import report
+from report import report, size
 
 EVERYWHERE = {"SERVER_TRACING_EXPORTERS": "local,jsonl,console"}
 DEATHS = {
@@ -49,8 +49,12 @@ def assert_explained(record: dict[str, Any], path: str, reason: str) -> None:
     assert record["vitals"]["worker_pid"] == record["worker_pid"]
 
 
-@pytest.mark.parametrize("path", DEATHS)
-@pytest.mark.parametrize("kind", ALL)
+ALL_WAYS = [(kind, path) for kind in ALL for path in DEATHS]
+SOME_WAYS = [(kind, "/signal?SIGKILL") for kind in ALL]
+SOME_WAYS += [(kind, path) for kind in ("sync", "gevent", UVICORN) for path in ("/exit?7", "/crash")]
+
+
+@pytest.mark.parametrize(("kind", "path"), size(SOME_WAYS, ALL_WAYS))
 def test_whatever_kills_a_worker_its_request_says_so(kind: str, path: str) -> None:
     """On every worker: method, path, client, how long it ran, the reason, and the worker's last vitals."""
     with doomed(kind, env=EVERYWHERE) as server:
@@ -99,8 +103,17 @@ def settled(server: Server) -> dict[str, Any] | None:
     return None if local["in_flight"] else local
 
 
-@pytest.mark.parametrize("kind", GUNICORN)
-@pytest.mark.parametrize("path", ["/hang", "/hold"])
+ALL_HANGS = [(kind, path) for kind in GUNICORN for path in ("/hang", "/hold")]
+SOME_HANGS = [
+    ("sync", "/hang"),
+    (GUNICORN[-1], "/hang"),
+    ("gthread", "/hold"),
+    ("gevent", "/hold"),
+    ("asgi", "/hold"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path"), size(SOME_HANGS, ALL_HANGS))
 def test_a_worker_that_hangs_is_killed_for_its_timeout_and_says_where(kind: str, path: str) -> None:
     """Also where native code holds the interpreter: then nothing of Python's could have told."""
     if kind in ("gthread", "gevent") and path == "/hang":

@@ -102,9 +102,8 @@ ENDS: dict[str, End] = {
 }
 
 
-SOME = [(kind, "TERM") for kind in (*GUNICORN, UVICORN)]
+SOME = [(kind, "TERM") for kind in ("gthread", "gevent", "asgi", UVICORN)]
 SOME += [("sync", how) for how in ("INT", "QUIT", "HUP", "master killed")]
-SOME += [("asgi", "master killed"), (UVICORN, "HUP")]
 EVERY = [(kind, how) for kind in GUNICORN for how in ENDS if (kind, how) != (GUNICORN[-1], "master killed")]
 EVERY += [(UVICORN, how) for how in ("TERM", "INT", "HUP")]  # it knows no QUIT; nor do its workers, like
 # gunicorn's UvicornWorker, notice that their supervisor is gone

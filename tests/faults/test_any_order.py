@@ -115,6 +115,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), seconds=st.sampled_from([0.05, 0.6, 4.0]), steps=st.integers(0, 3))
     def wake(self, which: int, seconds: float, steps: int) -> None:
         self.workers[which].wake(seconds, steps=steps)
+        self.note_afloat(self.workers[which])
 
     @rule()
     def turn_backend(self) -> None:
@@ -123,7 +124,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def crash(self, which: int) -> None:
         worker = self.workers[which]
-        self.afloat |= {trail.begin.target for trail in worker.source.joiner.afloat.values()}
+        self.note_afloat(worker)
         for source in worker.claims.adopted:  # the locks of a killed process are free, all of them
             worker.journals.release(source.journal)
         self.forget_spool_locks(worker)
@@ -136,8 +137,13 @@ class AnyOrder(RuleBasedStateMachine):
         for slot, path in self.open[which]:
             self.answer(which, slot, path)
         self.forget_spool_locks(self.workers[which])
-        self.workers[which].reader.finish(0.0)
+        self.workers[which].reader.finish(0.0)  # what there was no time to read waits for an heir
+        self.note_afloat(self.workers[which])
         self.workers[which], self.open[which] = self.start(), []
+
+    def note_afloat(self, worker: Worker) -> None:
+        """What stands in a worker's memory alone goes with it, until every exporter has it."""
+        self.afloat |= {trail.begin.target for trail in worker.source.joiner.afloat.values()}
 
     @staticmethod
     def forget_spool_locks(worker: Worker) -> None:

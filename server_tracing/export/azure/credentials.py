@@ -38,7 +38,11 @@ class Tokens:
     def header(self) -> str:
         """The value of the Authorization header."""
         if not self._token or self._clock() >= self._ends - EARLY:
-            self._renew()
+            try:
+                self._renew()
+            except NoTokenError:
+                if not self._token or self._clock() >= self._ends:
+                    raise
         return f"Bearer {self._token}"
 
     def forget(self) -> None:

@@ -16,7 +16,7 @@ from server_tracing.record import FinishedSpan
 from server_tracing.redact import Redactor
 
 from . import properties
-from .schema import CODE, DATA, NAME, VERSION, RemoteDependencyData, cut, time_span
+from .schema import CODE, DATA, ID, NAME, VERSION, RemoteDependencyData, cut, time_span
 
 IN_PROCESS = "InProc"
 WELL_KNOWN_PORTS = {"http": 80, "https": 443}
@@ -58,7 +58,7 @@ class Dependencies:
         failed = call.failed or span.exception is not None or bool(span.metadata.get("flags")) or not finished
         return RemoteDependencyData(
             VERSION,
-            span.span_id,
+            cut(span.span_id, ID),
             cut(call.name, NAME) or IN_PROCESS,
             time_span(until_ms if span.duration_ms is None else span.duration_ms),
             not failed,

@@ -133,7 +133,7 @@ class Envelopes:
             tags.sdk,
             tags.version,
             tags.operation,
-            cut(below, ID),
+            cut(below, ID) or None,
             tags.name,
             tags.address,
             user=tags.user,

@@ -74,7 +74,7 @@ class AzureExporter:
         remaining, lost = parts.remaining(ruled.later), parts.lost
         if remaining or lost:
             raise ExportError(
-                ruled.trouble or f"refused: {next(iter(said), 'by a telemetry processor')}",
+                ruled.trouble or f"refused: {next(iter(said), '') or _unsent(lost)}",
                 remaining=remaining,
                 refused=lost,
                 retry_after=ruled.retry_after,
@@ -150,6 +150,11 @@ class AzureExporter:
 
     def __repr__(self) -> str:
         return f"<AzureExporter {self._courier!r}>"
+
+
+def _unsent(lost: Counter[str]) -> str:
+    """Why a request was not even sent."""
+    return "by a telemetry processor" if "processor" in lost else "a record cannot be shaped"
 
 
 def _connection(string: str, key: str) -> Connection:

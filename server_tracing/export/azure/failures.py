@@ -15,6 +15,7 @@ from .schema import ERROR, MESSAGE, NAME, VERSION, ExceptionData, ExceptionDetai
 
 MOST_FRAMES = 100  # of one exception; of a deeper stack the middle is left out
 MOST_CAUSES = 10
+UNNAMED = "<unknown>"  # the service takes no frame without a name
 MOST_STACK = 32768  # characters of all frames of one exception, as the vendor's own SDKs have it
 
 
@@ -54,7 +55,7 @@ def _details(number: int, error: ExceptionInfo) -> ExceptionDetails:
 def _frames(frames: list[Frame]) -> list[StackFrame]:
     """Innermost first, as the service counts them: no more than fit, and of too many the two ends."""
     placed = [
-        StackFrame(level, cut(frame.function, NAME), cut(frame.path, NAME), frame.line)
+        StackFrame(level, cut(frame.function, NAME) or UNNAMED, cut(frame.path, NAME), frame.line)
         for level, frame in enumerate(reversed(frames))
     ]
     if len(placed) > MOST_FRAMES:

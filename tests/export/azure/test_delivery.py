@@ -400,6 +400,7 @@ def test_a_record_we_cannot_shape_costs_itself_only(service, azure, caplog):
     assert error.refused == {"failed": 1}
     assert ids(service) == [f"{2:016x}"]
     assert "cannot be shaped" in caplog.messages[0]
+    assert "cannot be shaped" in str(error)
 
 
 def test_a_request_with_a_thousand_spans_leaves_the_interpreter_to_others(service):

@@ -186,6 +186,12 @@ def test_an_odd_url_is_no_error(url):
     assert "s3cr3t" not in str(told(span(annotations={"http.url": url, "http.method": "GET"})))
 
 
+def test_ids_of_others_are_kept_within_the_service_s_limits():
+    """And the same wherever they stand."""
+    one = told(span(span_id="z" * 500))
+    assert len(one.id) == 128
+
+
 def test_links_are_linked():
     """As the portal looks for them."""
     one = told(span(metadata={"links": [{"trace_id": "a" * 32, "span_id": "b" * 16}]}))

@@ -51,6 +51,12 @@ def test_a_stack_of_long_names_is_cut_where_it_is_full():
     assert one.hasFullStack is False
 
 
+def test_a_frame_without_a_name_has_one():
+    """The service rejects exceptions with one that has none; other SDKs' stacks may."""
+    (one,) = exception_data(ExceptionInfo("E", "m", frames=[Frame("a", 1, "")]), {}).exceptions
+    assert one.parsedStack[0].method == "<unknown>"
+
+
 def test_where_there_are_no_frames_the_text_is_told():
     """Either of the two must be there."""
     (one,) = exception_data(ExceptionInfo("E", "", "the stack"), {}).exceptions

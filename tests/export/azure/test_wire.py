@@ -378,6 +378,19 @@ def test_a_token_is_sent_and_kept_until_shortly_before_its_end():
     assert tokens.header() == "Bearer t2"
 
 
+def test_a_token_that_cannot_be_renewed_early_is_used_to_its_end():
+    """Whoever gives them out has some minutes to come back."""
+    credential, time = Credential(), [1000.0]
+    tokens = Tokens(credential, "https://monitor.azure.com", lambda: time[0])
+    tokens.header()
+    credential.get_token = None
+    time[0] += 3600 - 1
+    assert tokens.header() == "Bearer t1"
+    time[0] += 1
+    with pytest.raises(NoTokenError):
+        tokens.header()
+
+
 def test_a_token_the_service_does_not_accept_is_renewed_at_once(secure):
     """Once; then the records wait."""
     service, credential = secure(), Credential(1e12)

@@ -90,7 +90,7 @@ class XRay(Struct, frozen=True, kw_only=True):
     enabled: bool = True  # false: the exporter is left out, whatever `exporters` says
     transport: str = "daemon"
     daemon_address: str = "127.0.0.1:2000"
-    region: str = ""  # "": as botocore finds it
+    region: str = ""  # "": AWS_REGION, else as botocore finds it
     endpoint: str = ""  # "": the region's own
     sampling: str = "xray"
     plugins: tuple[str, ...] = ()
@@ -207,7 +207,13 @@ SETTINGS = (
         "host:port, or tcp:host:port udp:host:port",
         where=True,
     ),
-    Setting("xray.region", accepted.region, "a region such as eu-west-1", "as botocore finds it", where=True),
+    Setting(
+        "xray.region",
+        accepted.region,
+        "a region such as eu-west-1",
+        "AWS_REGION, else as botocore finds it",
+        where=True,
+    ),
     Setting("xray.endpoint", accepted.endpoint, "an http or https URL", "the region's own", where=True),
     Setting("xray.sampling", accepted.one_of("xray", "ratio"), "xray or ratio"),
     Setting("xray.plugins", accepted.plugins, f"a list of {', '.join(accepted.PLUGINS)}"),

@@ -1,11 +1,13 @@
 """botocore's client for X-Ray, and what its errors mean for whoever has to do something about them.
 
-Loaded when it is first needed, in the exporter's thread; credentials and region are found in botocore's usual
-order. It tries a call once: when to try again is the sender's to decide.
+Loaded when it is first needed, in the exporter's thread. Credentials and region are found in botocore's usual
+order, the region behind AWS_REGION, which containers have and botocore does not read. It tries a call once:
+when to try again is the sender's to decide.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from server_tracing import __version__
@@ -23,7 +25,7 @@ def client(settings: XRay) -> Any:
 
     return botocore.session.get_session().create_client(
         "xray",
-        region_name=settings.region or None,
+        region_name=settings.region or os.environ.get("AWS_REGION") or None,
         endpoint_url=settings.endpoint or None,
         config=Config(
             connect_timeout=PATIENCE,

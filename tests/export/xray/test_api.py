@@ -17,6 +17,7 @@ from server_tracing import by_hand
 from server_tracing.config import Config, XRay
 from server_tracing.export.exporter import ExportError, Setup
 from server_tracing.export.xray.api import MOST, Api
+from server_tracing.export.xray.client import client
 from server_tracing.export.xray.exporter import XRayExporter
 from server_tracing.export.xray.transport import Sheet
 from server_tracing.record import Running
@@ -278,6 +279,16 @@ def test_an_endpoint_that_is_not_there_is_said_to_be_unreachable(service):
         Setup(Config(xray=XRay(transport="api", region=REGION, endpoint=service.url)), {}, "shop", "")
     )
     assert "cannot be reached: " in str(refused(exporter, requests(1)))
+
+
+@pytest.mark.parametrize(("set_by_us", "found"), [("", "eu-north-1"), (REGION, REGION)])
+def test_the_region_may_be_the_environments(monkeypatch, set_by_us, found):
+    """AWS_REGION is what containers have and the daemon reads; botocore reads another one."""
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    made = client(XRay(region=set_by_us))
+    made.close()
+    assert made.meta.region_name == found
 
 
 def test_no_credentials_and_no_region_are_said_to_be_missing(monkeypatch):

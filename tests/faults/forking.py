@@ -37,7 +37,7 @@ def load(traced: worker.Worker, number: int, stop: threading.Event, served: list
     while not stop.is_set():
         serve(traced, f"/parent/{number}/{served[number]}")
         served[number] += 1
-        time.sleep(0.0005)
+        time.sleep(0.005)
 
 
 def child(traced: worker.Worker, how: str) -> None:

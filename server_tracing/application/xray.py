@@ -16,6 +16,7 @@ from server_tracing.application.adopted import Adopted
 CODE = "xray_recorder.configure"
 UNSET: tuple[object, ...] = (None, (), [], "")
 SETTLED = "it is so here anyway"
+BUILT_IN = {"version": 2, "default": {"fixed_target": 1, "rate": 0.05}, "rules": []}  # the SDK's own
 
 
 def read(settings: Mapping[str, Any] | None, where: str, recorder: Any = None) -> list[Adopted]:
@@ -62,6 +63,35 @@ def sampling_rules(value: Any) -> tuple[Mapping[str, object], str]:
     return {"sampling.rules": json.encode(value).decode() if isinstance(value, Mapping) else str(value)}, ""
 
 
+def sampler(value: Any) -> tuple[Mapping[str, object], str]:
+    """The SDK's two samplers are understood: rules of a file, beneath the console's or alone."""
+    if hasattr(value, "_local_sampler"):
+        rules = local_rules(value._local_sampler)
+        return ({}, SETTLED) if rules == BUILT_IN else sampling_rules(rules)
+    if hasattr(value, "_default_rule"):
+        return {"xray.sampling": "ratio", **sampling_rules(local_rules(value))[0]}, ""
+    return {}, "ignored: the server decides, see xray.sampling"
+
+
+def local_rules(sampler: Any) -> Mapping[str, Any]:
+    """The rules of a sampler of the SDK, as in a file."""
+    default = sampler._default_rule
+    return {
+        "version": 2,
+        "default": {"fixed_target": default.fixed_target, "rate": default.rate},
+        "rules": [
+            {
+                "host": rule.host,
+                "http_method": rule.method,
+                "url_path": rule.path,
+                "fixed_target": rule.fixed_target,
+                "rate": rule.rate,
+            }
+            for rule in sampler._rules
+        ],
+    }
+
+
 def dynamic_naming(value: Any) -> tuple[Mapping[str, object], str]:
     """A pattern; an object that names is the application's code, which the exporter does not run."""
     if isinstance(value, str):
@@ -88,7 +118,7 @@ KEYS: dict[str, Read] = {
     "PLUGINS": setting("xray.plugins"),
     "SAMPLING": sampling,
     "SAMPLING_RULES": sampling_rules,
-    "SAMPLER": nothing("ignored: the server decides, see xray.sampling"),
+    "SAMPLER": sampler,
     "AWS_XRAY_TRACING_NAME": setting("service"),
     "DYNAMIC_NAMING": dynamic_naming,
     "STREAMING_THRESHOLD": setting("xray.streaming_threshold"),
@@ -118,6 +148,7 @@ def told(recorder: Any) -> list[Adopted]:
         "dynamic_naming": ("dynamic_naming", getattr(naming, "_pattern", None)),
         "daemon_address": ("xray.daemon_address", None if address in ("127.0.0.1:2000", ":") else address),
         "streaming_threshold": ("xray.streaming_threshold", not_default(recorder.streaming_threshold, 30)),
+        "plugins": ("xray.plugins", [name for name in recorder._aws_metadata if name != "xray"] or None),
     }
     found = [
         Adopted(f"{name}=", CODE, value, {key: value})
@@ -125,7 +156,10 @@ def told(recorder: Any) -> list[Adopted]:
         if value is not None
     ]
     if recorder.sampling is False:
-        found.append(Adopted("sampling=", CODE, False, sampling(False)[0]))
+        return [*found, Adopted("sampling=", CODE, False, sampling(False)[0])]
+    gives, remark = sampler(recorder.sampler)
+    if remark != SETTLED:
+        found.append(Adopted("sampler=", CODE, type(recorder.sampler).__name__, gives, remark))
     return found
 
 

@@ -9,6 +9,7 @@ import pytest
 from server_tracing.application import xray
 from server_tracing.config import beneath, load
 from server_tracing.config.sources import Given
+from server_tracing.sampling import rules as sampling_rules
 
 
 def read(**settings):
@@ -133,12 +134,14 @@ def test_what_code_told_the_recorder_counts_where_there_is_no_dictionary():
         emitter=SimpleNamespace(_ip="10.0.0.1", _port=2001),
         streaming_threshold=30,
         sampling=False,
+        _aws_metadata={"xray": {}, "ec2": {"instance_id": "i-1"}},
     )
     found = xray.read(None, "", recorder)
     assert {entry.name: dict(entry.gives) for entry in found} == {
         "service=": {"service": "shop"},
         "dynamic_naming=": {"dynamic_naming": "*.example.com"},
         "daemon_address=": {"xray.daemon_address": "10.0.0.1:2001"},
+        "plugins=": {"xray.plugins": ["ec2"]},
         "sampling=": {"xray.sampling": "ratio", "sampling.rate": 1.0},
     }
     assert found[0].source == "xray_recorder.configure, service="
@@ -149,3 +152,38 @@ def test_a_recorder_that_was_told_nothing_says_nothing():
     recorder = pytest.importorskip("aws_xray_sdk.core").AWSXRayRecorder()
     with recorder.emitter._socket:
         assert xray.read(None, "", recorder) == []
+
+
+RULES = {
+    "version": 1,
+    "default": {"fixed_target": 2, "rate": 0.1},
+    "rules": [{"service_name": "a.*", "http_method": "*", "url_path": "/b", "fixed_target": 0, "rate": 1}],
+}
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_rules_that_code_told_the_recorder_are_the_rules(tmp_path, alone):
+    """Beneath those of the console, or alone where code has set a local sampler."""
+    core = pytest.importorskip("aws_xray_sdk.core")
+    from aws_xray_sdk.core.sampling.local.sampler import LocalSampler
+
+    recorder = core.AWSXRayRecorder()
+    recorder.configure(**({"sampler": LocalSampler(RULES)} if alone else {"sampling_rules": RULES}))
+    with recorder.emitter._socket:
+        (found,) = xray.read(None, "", recorder)
+    loaded = load({"SERVER_TRACING_EXPORTERS": "xray"}, tmp_path)
+    given = {key: Given(value, found.source) for key, value in found.gives.items()}
+    config = beneath(loaded, given).config
+    assert config.xray.sampling == ("ratio" if alone else "xray")
+    rules = sampling_rules.load(config.sampling.rules)
+    assert [(rule.fixed_target, rule.rate) for rule in rules.rules] == [(0, 1), (2, 0.1)]
+    assert rules.find("a.example", "GET", "/b").rate == 1
+
+
+def test_a_sampler_of_the_applications_own_is_said_to_be_ignored():
+    """The decision is the server's."""
+    recorder = pytest.importorskip("aws_xray_sdk.core").AWSXRayRecorder()
+    recorder.configure(sampler=object())
+    with recorder.emitter._socket:
+        (found,) = xray.read(None, "", recorder)
+    assert found.fate == "ignored: the server decides, see xray.sampling"

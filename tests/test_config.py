@@ -476,6 +476,14 @@ def test_secrets_in_the_wrong_place_are_not_repeated(refused, value):
     assert "s3cr3t" not in refused({"SERVER_TRACING_EXPORTERS": value, "SERVER_TRACING_SERVICE": value})
 
 
+@pytest.mark.parametrize("value", ["http://u:s3cr3t/x@h:1", '{"https": "http://u:s3cr3t/x@h:1"}'])
+def test_the_password_of_a_proxy_is_not_repeated_however_it_is_misspelt(refused, value):
+    """A slash in it has to be written as %2F, and who forgets that does not read it in a log."""
+    sentence = refused({"SERVER_TRACING_AZURE_PROXIES": value})
+    assert "it is not the address of an http proxy" in sentence
+    assert "s3cr3t" not in sentence
+
+
 def test_long_and_unprintable_values_are_shown_in_bounds(refused):
     """The sentence stays one sentence, on any terminal."""
     sentence = refused({"SERVER_TRACING_CAPTURE_QUERY": "\x1b[31m\udcff" + "x" * 10_000})

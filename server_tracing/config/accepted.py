@@ -19,7 +19,7 @@ NEVER_SENT = frozenset(("authorization", "cookie", "cookie2", "proxy-authorizati
 
 # Compiled when used: few settings are, and every start pays for what stands at the top of a module.
 _HIDDEN_NAMES = r"(?i)key|secret|token|passw|credential|connection_string"
-_HIDDEN_VALUES = r"(?i)(?:key|secret|token|passw|credential|sig)\w*\s*=|://[^/\s]*@"
+_HIDDEN_VALUES = r"(?i)(?:key|secret|token|passw|credential|sig)\w*\s*=|://\S*@"
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _HEADER = r"[a-z0-9!#$%&'+.^_`|~-]{1,100}"  # RFC 9110, 5.6.2, but no `*`: names, not globs

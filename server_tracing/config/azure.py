@@ -111,10 +111,13 @@ def _proxy(value: object) -> str:
     from urllib.parse import urlsplit
 
     text = accepted.text(value)
-    address = urlsplit(text if "://" in text else f"http://{text}")
-    if address.scheme != "http" or not address.hostname or address.port == 0:  # .port raises ValueError
-        raise ValueError("it is not the address of an http proxy")
-    return address.geturl()
+    try:
+        address = urlsplit(text if "://" in text else f"http://{text}")
+        if address.scheme == "http" and address.hostname and address.port != 0:
+            return address.geturl()
+    except ValueError:  # it quotes what may be a part of a password
+        pass
+    raise ValueError("it is not the address of an http proxy")
 
 
 def _proxies_text(value: dict[str, str]) -> str:

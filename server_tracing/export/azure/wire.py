@@ -62,6 +62,7 @@ class Wire:
         self._clock = clock
         self._connection: http.client.HTTPConnection | None = None
         self._origin = ""  # what the connection leads to
+        self._by_way_of = ""  # a proxy, without its credentials
         self._in_full = False  # a proxy for plain http wants whole URLs
         self._credentials: dict[str, str] = {}  # for such a proxy
         self.opened = 0  # connections
@@ -82,7 +83,7 @@ class Wire:
             return self._read(connection)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise UnreachableError(_sentence(error, parts, self._timeout)) from error
+            raise UnreachableError(_sentence(error, parts, self._by_way_of, self._timeout)) from error
 
     def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -96,8 +97,11 @@ class Wire:
 
     def _open(self, parts: SplitResult) -> http.client.HTTPConnection:
         assert parts.hostname is not None
+        self._by_way_of = ""
         proxy = self._proxy(parts)
         first = urlsplit(proxy) if proxy else parts
+        if proxy:
+            self._by_way_of = f"http://{first.netloc.rpartition('@')[2]}"
         self._in_full = bool(proxy) and parts.scheme == "http"
         self._credentials = _authorization(first) if self._in_full else {}
         if parts.scheme == "http":
@@ -118,7 +122,7 @@ class Wire:
         if not proxy or proxy_bypass_environment(parts.netloc.rpartition("@")[2]):
             return ""
         proxy = proxy if "://" in proxy else f"http://{proxy}"
-        if not proxy.startswith("http://"):
+        if not proxy.startswith("http://") or not _has_place(proxy):
             raise ValueError(f"the {parts.scheme}_proxy of the environment is not an http proxy")
         return proxy
 
@@ -155,6 +159,15 @@ class Wire:
         return f"<Wire {state} · {self.opened} connections so far>"
 
 
+def _has_place(address: str) -> bool:
+    """Has it a host, and a port that may be? What it has instead may be a password: nobody is told."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _authorization(proxy: SplitResult) -> dict[str, str]:
     if proxy.username is None:
         return {}
@@ -162,15 +175,19 @@ def _authorization(proxy: SplitResult) -> dict[str, str]:
     return {"Proxy-Authorization": f"Basic {b64encode(name_and_password).decode()}"}
 
 
-def _sentence(error: Exception, parts: SplitResult, timeout: float) -> str:
-    """What went wrong, for a person."""
-    where = f"{parts.scheme}://{parts.netloc}"
+def _sentence(error: Exception, parts: SplitResult, by_way_of: str, timeout: float) -> str:
+    """What went wrong, for a person, and with whom: where there is a proxy, it alone is connected to."""
+    where, host = f"{parts.scheme}://{parts.netloc}", parts.hostname
+    if by_way_of and isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        where = host = f"the proxy {by_way_of}"
+    elif by_way_of:
+        where = f"{where} (through the proxy {by_way_of})"
     if isinstance(error, TimeoutError):
         return f"{where} did not answer within {timeout:g} s"
     if isinstance(error, ConnectionRefusedError):
         return f"{where} refused the connection"
     if isinstance(error, socket.gaierror):
-        return f"{parts.hostname} is not known to the DNS ({error.strerror})"
+        return f"{host} is not known to the DNS ({error.strerror})"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {where} is not trusted: {error.verify_message}"
     if isinstance(error, http.client.HTTPException):

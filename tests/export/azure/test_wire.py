@@ -27,6 +27,7 @@ from ingestion import Answer, Ingestion
 from server_tracing.export.azure.credentials import EARLY, NoTokenError, Tokens
 from server_tracing.export.azure.route import MOST_HOPS, RedirectError, Route
 from server_tracing.export.azure.trust import BUNDLES, trusted
+from server_tracing.export.azure.wire import UnreachableError, Wire
 from server_tracing.export.exporter import ExportError
 
 
@@ -338,6 +339,29 @@ def test_the_environments_proxy_is_used_unless_it_says_not_for_this_host(service
             with exporting(service, proxies=proxies) as one:
                 one.export([request()])
             assert len(proxy.asked) == through
+
+
+@pytest.mark.parametrize("address", ["http://u:s3cr3t/x@h:1", "socks5://u:s3cr3t@h:1", "http://u:s3cr3t"])
+def test_a_proxy_of_the_environment_that_is_none_is_a_sentence(service, monkeypatch, address):
+    """Which does not repeat what may be a password."""
+    monkeypatch.setenv("http_proxy", address)
+    monkeypatch.setenv("no_proxy", "")
+    with exporting(service, proxies=None) as one:
+        said = sentence(one)
+    assert "the http_proxy of the environment is not an http proxy" in said
+    assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_goes_wrong_on_the_way_to_a_proxy_is_said_of_the_proxy(scheme):
+    """Nobody is sent to look at the endpoint; and nobody is told the password."""
+    for host, said in (("127.0.0.1:1", "refused"), ("nowhere.invalid:1", "not known to the DNS")):
+        wire = Wire(5.0, {scheme: f"http://u:s3cr3t@{host}"})
+        with pytest.raises(UnreachableError) as caught:
+            wire.post(f"{scheme}://a.example/v2.1/track", b"", {})
+        assert said in str(caught.value)
+        assert f"the proxy http://{host}" in str(caught.value)
+        assert "s3cr3t" not in str(caught.value)
 
 
 def test_a_proxy_that_wants_credentials_says_so(service, secure):

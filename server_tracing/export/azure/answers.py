@@ -5,7 +5,7 @@
 | 200, and other 2xx | are delivered | |
 | 206 | each as its error says: transient ones later, the rest refused | |
 | 307, 308 | go to the address named, if both are https; it is remembered | |
-| 400 | are refused, each for its reason | |
+| 400 | are refused, each for its reason; if it is a page of HTML, they wait: somebody else answered | |
 | 401, 403 | wait; a token is renewed | |
 | 402, 439 | wait until the quota is renewed, an hour if the service does not say | |
 | 404 | wait: the endpoint is of another region | |
@@ -103,7 +103,7 @@ def ruling(reply: Reply, count: int) -> Ruling:
         return _item_by_item(reply, count)
     if 200 <= status < 300:
         return _accepted(reply, count)
-    if status == 400:
+    if status == 400 and reply.body.lstrip()[:1] != b"<":
         return Ruling(refused=dict.fromkeys(range(count), Refusal("refused_400", _said(reply))))
     if status == 413:
         return Ruling(split=True)

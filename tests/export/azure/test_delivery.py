@@ -224,6 +224,15 @@ def test_a_400_refuses_all_with_what_was_said(service, azure):
     assert "Invalid instrumentation key" in str(error)
 
 
+def test_a_400_that_is_a_page_is_not_the_services(service, azure):
+    """A web server says so to http at its https port, for instance: a setting is wrong, not the items."""
+    page = b"<html>\r\n<title>400 The plain HTTP request was sent to HTTPS port</title>"
+    service.script(Answer(400, {"Content-Type": "text/html"}, page))
+    error = refused(azure, [request(1), request(2)])
+    assert len(error.remaining) == 2
+    assert (error.refused, error.remedy) == ({}, "look for a proxy")
+
+
 def test_a_quota_that_is_used_up_within_a_batch_pauses(service, azure):
     """The rest of the batch is for tomorrow."""
     service.script(Answer(206, errors={1: (439, "quota")}))

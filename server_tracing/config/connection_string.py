@@ -86,10 +86,13 @@ def _endpoint(pairs: dict[str, str]) -> str:
 
 def _can_be_asked(address: str) -> bool:
     """Has it a host and a port that there may be?"""
+    from ipaddress import IPv6Address
     from urllib.parse import urlsplit
 
     try:
         parts = urlsplit(address)
+        if ":" in (parts.hostname or ""):
+            IPv6Address(parts.hostname or "")  # what Python 3.10 does not look at
         return bool(parts.hostname and parts.hostname.strip(".")) and parts.port != 0
     except ValueError:
         return False

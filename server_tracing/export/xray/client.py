@@ -110,7 +110,7 @@ def _refused(response: dict[str, Any], place: str) -> Trouble:
         case "throttled":
             return Trouble(f"{place} asks for less ({code})", "", "throttled", retry_after=SLOWLY)
         case "invalid":
-            return Trouble(f"{place} refused the segments ({code}): {said}", "", "invalid", permanent=True)
+            return Trouble(f"{place} refused what was sent ({code}): {said}", "", "invalid", permanent=True)
     permanent = status in (400, 413)
     return Trouble(f"{place} said {code}: {said}", "", "invalid" if permanent else "failed", permanent)
 

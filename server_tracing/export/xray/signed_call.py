@@ -29,7 +29,7 @@ class SignedCaller:
                 self._client = new_client(self._settings)
             content = getattr(self._client, METHODS[operation])(**parameters)
         except Exception as error:  # noqa: BLE001 - botocore's, urllib3's, a credential helper's
-            raise ControlPlaneError(explained(error, self.place).sentence) from None
+            raise ControlPlaneError(explained(error, "it").sentence) from None  # after `place`
         metadata = content.get("ResponseMetadata", {})
         return Reply(content, http_date(metadata.get("HTTPHeaders", {}).get("date", "")))
 

@@ -450,7 +450,9 @@ def test_what_botocore_says_is_said_in_one_sentence(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = XRay(transport="api", region="eu-west-1", endpoint=f"http://127.0.0.1:{service.port}")
-    with pytest.raises(ControlPlaneError, match=r"no AWS credentials for .*: Unable to locate credentials"):
+    with pytest.raises(
+        ControlPlaneError, match=r"^there are no AWS credentials for it: Unable to locate credentials"
+    ):
         SignedCaller(settings).call("GetSamplingRules", {})
     assert service.calls == []
 

@@ -20,6 +20,7 @@ from aws_xray_sdk.core.models.segment import Segment
 from aws_xray_sdk.core.models.subsegment import Subsegment
 from aws_xray_sdk.core.models.trace_header import TraceHeader
 
+from server_tracing.inside.callers import calling_module
 from server_tracing.inside.live import bounded
 from server_tracing.inside.spans import Span, end_span
 from server_tracing.inside.values import tree
@@ -33,6 +34,8 @@ REFUSED = frozenset("?;*()!$~^<>")  # in names, by the SDK
 FLAGS = ("error", "throttle", "fault")
 BLOCKS = ("http", "sql", "aws")
 OURS = ("live", "span", "said", "remote", "begun", "_begun", "parent_segment")
+CORE, MIDDLEWARE = "aws_xray_sdk.core", "aws_xray_sdk.ext."
+INSIDE = __name__.rpartition(".")[0]
 REMOTE = ("remote", "aws")  # namespaces of calls to other services
 
 
@@ -100,6 +103,10 @@ class RequestSegment(Joined, Segment):  # type: ignore[misc]
         self.live.user = user
 
     def add_exception(self, exception: object, stack: Any, remote: bool = False) -> None:
+        """But for the word of the SDK's middleware, which has a handled one, such as that of a 404, for a
+        failure: one that is not handled is known already."""
+        if self.begun and calling_module(CORE, INSIDE).startswith(MIDDLEWARE):
+            return
         fault = fault_of(self.live, exception, stack)
         if fault is not None:
             self.live.raised(fault)

@@ -118,6 +118,28 @@ def test_one_segment_and_a_line_that_says_it_can_go(make, sent, caplog):
     assert lines == [xray.CAN_GO % f"aws_xray_sdk.ext.{make.__name__[:-4]}.middleware"]
 
 
+def test_an_exception_that_became_an_answer_is_no_failure(sent):
+    """The SDK's middleware takes every 404 for one; what the application itself says counts."""
+    app, lab = bottle_app(), Lab(Config(exporters=("xray",)))
+
+    @app.route("/missing")
+    def missing():
+        bottle.abort(404)
+
+    @app.route("/said")
+    def said():
+        xray_recorder.current_segment().add_exception(KeyError("minded"), [])
+        return "all the same"
+
+    client = Client(app)
+    for path in ("/missing", "/said"):
+        with lab.request():
+            client.get(path)
+    missed, minded = lab.records()
+    assert missed.exception is None
+    assert minded.exception.type == "KeyError"
+
+
 def test_an_answer_before_the_middleware_is_no_500(sent):
     """The SDK's own middleware would find no segment and raise."""
     with Lab(Config(exporters=("xray",))).request():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -299,8 +300,14 @@ def test_a_setting_that_becomes_wrong_does_not_end_a_service(tmp_path: Path) -> 
     argv = ["uvicorn", "--reload", "--factory", "server_tracing.uvicorn:create_app"]
     with start(argv, env={"SERVER_TRACING_APP": "edited:app"}, cwd=tmp_path) as server:
         (tmp_path / "server_tracing.toml").write_text('service = "after"\nsampling = "often"\n')
-        (tmp_path / "edited.py").write_text("from uvicorn_app import app  # edited\n")
-        wait_until(lambda: server.log().count("Application startup complete") == 2, 20)
+        edits = count()
+
+        def reloading() -> bool:  # uvicorn may not watch yet when the first edit comes
+            (tmp_path / "edited.py").write_text(f"from uvicorn_app import app  # edit {next(edits)}\n")
+            return "Reloading" in server.log()
+
+        wait_until(reloading, 20)
+        wait_until(lambda: server.log().count("Application startup complete") > 1, 20)
         assert "The settings in use stay." in server.log()
         client = Client(server)
         client.get("/hello")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,11 @@ HERE = Path(__file__).resolve().parent
 
 settings.register_profile("shared", deadline=None)  # a loaded machine is not a failure
 settings.load_profile("shared")
+
+
+# Begun in the background of a script: what tests start would inherit that, and could not be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -52,9 +52,9 @@ class Gauge:
         return f"<Gauge of {self._process.pid}>"
 
 
-def accept_queue() -> int:
+def accept_queue(files: Iterable[int] = range(FIRST_FILES)) -> int:
     """Connections that wait to be accepted, over all TCP sockets this process listens on."""
-    waiting = [found for file in range(FIRST_FILES) if (found := _waiting_at(file)) >= 0]
+    waiting = [found for file in files if (found := _waiting_at(file)) >= 0]
     return sum(waiting) if waiting else UNKNOWN
 
 

@@ -9,6 +9,7 @@ import pytest
 from harness import get, start, status_of, wait_until
 from ingestion import Answer, Ingestion
 from test_gunicorn import installed
+from uvicorn_support import has_protocol_door
 
 EXECUTION_TIME = "\\ASP.NET Applications(??APP_W3SVC_PROC??)\\Request Execution Time"
 
@@ -52,7 +53,7 @@ def requests(service):
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_the_clients_saw_arrives(run, service, server):
     """Answered, failed, refused: from every kind of worker, valid in every field, named after the service."""
-    if server != "uvicorn" and not installed(server):
+    if not (has_protocol_door() if server == "uvicorn" else installed(server)):
         pytest.skip("not installed")
     with run(*SERVERS[server]) as running:
         assert status_of(running.talk(get("/hello?a=1", "User-Agent: curl/8"))) == 200

@@ -254,7 +254,7 @@ def _work_off(
     while clock() - since < RECOVER_WAIT:
         reader.wake()
         state = (reader.claims.finished, reader.delivered, reader.waiting())
-        if reader.claims.found_nothing and not reader.claims.adopted and not any(reader.waiting().values()):
+        if reader.at_rest:
             break
         if state != before:
             before, since = state, clock()

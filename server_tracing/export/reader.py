@@ -236,6 +236,12 @@ class Reader:
         """Requests on disk, by exporter."""
         return {sink.name: sink.spool.waiting() for sink in self._sinks if sink.spool is not None}
 
+    @property
+    def at_rest(self) -> bool:
+        """Is there nothing left to adopt, to read or to deliver?"""
+        drained = all(sink.spool.empty for sink in self._sinks if sink.spool is not None)
+        return self.claims.found_nothing and not self.claims.adopted and drained
+
     # ------------------------------------------------------------ the end
 
     def finish(self, seconds: float) -> None:

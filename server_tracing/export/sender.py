@@ -117,7 +117,7 @@ class Sender:
             self._spool.trouble = ""  # there is nothing to be written any more
         if self._pid != os.getpid() and self._clock() >= self._look_again:
             self._look_again = self._clock() + IDLE
-            if self._tended is not None or self._spool.waiting():  # left behind by an earlier start
+            if self._tended is not None or not self._spool.empty:  # left behind by an earlier start
                 self.start()
 
     def _take_back(self, everything: bool) -> list[Batch]:

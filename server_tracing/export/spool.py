@@ -254,6 +254,11 @@ class Spool:
         """Requests that stand here to be delivered."""
         return sum(name.requests for _, name in self._files(SPOOL))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing stands here, not even what is no request: an event, a worker's last metrics."""
+        return not self._files(SPOOL)
+
     def __repr__(self) -> str:
         return f"<Spool {self.folder} · {self.waiting()} requests waiting>"
 

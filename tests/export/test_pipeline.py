@@ -187,6 +187,16 @@ def test_recover_says_what_a_backend_that_is_down_still_has_to_get(loaded, monke
     assert backend.paths == ["/a"]
 
 
+def test_recover_delivers_what_is_no_request_too(loaded):
+    """An event that stands alone on disk, such as that a loss has ended, is waited for like any request."""
+    running = Running(loaded, Backend(*[ExportError("down")] * 9999))
+    running.recorder.mark("moved")
+    running.pipeline.stop(0.5)
+    backend = Backend(*[ExportError("not yet")] * 3)
+    export.recover(loaded, exporters=[backend])
+    assert "moved" in [getattr(record, "what", "") for taken in backend.taken for record in taken]
+
+
 def test_recover_with_nothing_to_do_says_so(loaded):
     """At once."""
     summary = export.recover(loaded)

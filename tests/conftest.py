@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -42,6 +43,12 @@ def settings_of_this_machine_do_not_count(monkeypatch):
     """A variable set where the tests run decides none of them."""
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def what_is_logged_is_as_python_has_it():
+    """Frameworks that another test set up may have the root logger tell more."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 def pytest_collection_modifyitems(items):

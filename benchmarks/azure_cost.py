@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from measure import Variant, rounds, where
+from bystander import serving
+from measure import Variant, rounds, where, within
 from plain_requests import BATCH, batches, believable
 
 from server_tracing.config import Azure, Config
@@ -52,27 +49,10 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL"] = "true"
     print(where(PACKAGES))
-    with service() as ours, service() as theirs:
-        taken = rounds([*our_variants(ours), *their_variants(theirs)], 6 if options.quick else 40)
-    for name, costs in taken.items():
-        costs = [cost / 1000 for cost in costs]
-        tenths = statistics.quantiles(costs, n=10)
-        print(f"{name:40}{statistics.median(costs):8.2f} us  ({tenths[0]:.2f} to {tenths[-1]:.2f})")
-    spent = statistics.median(taken["ours, in all"]) / 1000
-    kept = spent <= BUDGET
-    print(f"budget {BUDGET:.0f} us: {'kept' if kept else 'MISSED'}")
-    return 0 if kept else 1
-
-
-@contextmanager
-def service() -> Iterator[str]:
-    """A service that takes everything, in a process of its own; its address."""
-    with subprocess.Popen([sys.executable, "-c", SERVICE], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.kill()
+    with serving(SERVICE) as ours, serving(SERVICE) as theirs:
+        variants = [*our_variants(f"http://{ours}"), *their_variants(f"http://{theirs}")]
+        taken = rounds(variants, 6 if options.quick else 40)
+    return 0 if within(BUDGET, taken, "ours, in all") else 1
 
 
 def our_variants(endpoint: str) -> list[Variant]:

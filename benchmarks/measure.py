@@ -88,9 +88,23 @@ def timed(variant: Variant, requests: int) -> float:
 def added(taken: dict[str, list[float]], variant: Variant) -> Added:
     """What a variant costs more than the one it is compared with."""
     pairs = zip(taken[variant.name], taken[variant.against or variant.name], strict=True)
-    differences = sorted((with_it - without) / 1000 for with_it, without in pairs)
-    tenths = statistics.quantiles(differences, n=10)
-    return Added(statistics.median(differences), tenths[0], tenths[-1])
+    return spread([with_it - without for with_it, without in pairs])
+
+
+def spread(nanoseconds: list[float]) -> Added:
+    """The median in microseconds, and where most of them lie."""
+    costs = sorted(cost / 1000 for cost in nanoseconds)
+    tenths = statistics.quantiles(costs, n=10)
+    return Added(statistics.median(costs), tenths[0], tenths[-1])
+
+
+def within(budget: float, taken: dict[str, list[float]], name: str) -> bool:
+    """Print what every variant took, and whether the one of this name keeps its budget."""
+    for other, costs in taken.items():
+        print(f"{other:40}{spread(costs)}")
+    kept = spread(taken[name]).median <= budget
+    print(f"budget {budget:.0f} us: {'kept' if kept else 'MISSED'}")
+    return kept
 
 
 def where(packages: Iterable[str]) -> str:

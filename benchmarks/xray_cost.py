@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from measure import Variant, rounds, where
+from bystander import serving
+from measure import Variant, rounds, where, within
 from plain_requests import BATCH, batches, believable
 
 from server_tracing.config import Config, XRay
@@ -58,25 +55,7 @@ def main() -> int:
     with serving(DAEMON) as daemon, serving(SERVICE) as service:
         variants = [*our_variants(daemon, service), *their_variants(daemon)]
         taken = rounds(variants, 6 if options.quick else 40)
-    for name, costs in taken.items():
-        costs = [cost / 1000 for cost in costs]
-        tenths = statistics.quantiles(costs, n=10)
-        print(f"{name:40}{statistics.median(costs):8.2f} us  ({tenths[0]:.2f} to {tenths[-1]:.2f})")
-    spent = statistics.median(taken["ours, in all"]) / 1000
-    kept = spent <= BUDGET
-    print(f"budget {BUDGET:.0f} us: {'kept' if kept else 'MISSED'}")
-    return 0 if kept else 1
-
-
-@contextmanager
-def serving(script: str) -> Iterator[str]:
-    """Somebody who takes everything, in a process of its own; the address."""
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.kill()
+    return 0 if within(BUDGET, taken, "ours, in all") else 1
 
 
 def our_variants(daemon: str, service: str) -> list[Variant]:

@@ -5,7 +5,7 @@ A batch is made and counted by the reader. While a sender has it in hand, its ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING
 
@@ -28,16 +28,18 @@ class Parcel:
 
     __slots__ = ("delivered", "done", "dropped", "failures", "moved", "records")
 
-    def __init__(self, records: Sequence[Record] = ()) -> None:
+    def __init__(
+        self, records: Sequence[Record] = (), delivered: int = 0, dropped: Mapping[str, int] = {}
+    ) -> None:
         self.records = list(records)
-        self.delivered = 0
-        self.dropped: dict[str, int] = {}
+        self.delivered = delivered
+        self.dropped = dict(dropped)
         self.failures = 0  # attempts that ended in an exception that is not an ExportError
         self.moved = False  # was anything taken, refused, or cause for a bug: is there something to remember?
         self.done = False
 
-    def book(self, verdict: Verdict) -> None:
-        """Count what one attempt came to."""
+    def book(self, verdict: Verdict) -> bool:
+        """Count what one attempt came to; is there less left than before?"""
         total, left = requests_in(self.records), requests_in(verdict.remaining)
         gone = total - left
         for reason, count in ({verdict.reason: gone} if verdict.lost else verdict.refused).items():
@@ -54,6 +56,7 @@ class Parcel:
         if self.failures >= POISON:
             self.drop_rest("failed")
         self.done = self.done or not self.records
+        return not untouched
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count requests that are let go."""

@@ -15,8 +15,9 @@ from time import monotonic
 from typing import NamedTuple
 
 from server_tracing import unpatched
-from server_tracing.record import Record, Running
+from server_tracing.record import Record
 
+from .backlog import Backlog
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
 from .exporter import Exporter, Parting, Tended, close_exporter, traits
@@ -68,8 +69,7 @@ class Sender:
         self._overtaken: Batch | None = None  # the last batch of which that is so
         self._written: list[str] = []  # parts to be published when the journals know of them
         self._late: list[Late] = []
-        self._file: Claimed | None = None  # the spool file in hand
-        self._parcel = Parcel()
+        self._backlog = Backlog(spool)
         self._tended = exporter if isinstance(exporter, Tended) else None
         self._tend_at = 0.0
         self._not_before = 0.0
@@ -156,8 +156,7 @@ class Sender:
 
     def _to_disk(self, batches: Sequence[Batch]) -> bool:
         """Write batches of one lane into one file; are they dealt with?"""
-        last, held = batches[-1], [record for batch in batches for record in batch.records]
-        records = [record for record in held if type(record) is not Running]  # by then it may have ended
+        last, records = batches[-1], [record for batch in batches for record in batch.records]
         if not self.traits.spool_size:
             for batch in batches:
                 batch.drop_rest("backlog")
@@ -202,8 +201,7 @@ class Sender:
             if wait > 0:
                 self._bell.wait(wait)
         self._close_late()
-        if self._file is not None:
-            self._spool.give_up(self._file)
+        self._backlog.leave()
         self._part()
         self._ended = True
         self._over.ring()
@@ -299,38 +297,19 @@ class Sender:
             return False
         if parcel.done:
             self._spool.close(held, parcel.delivered, parcel.dropped)
-        elif self._file is None:
-            self._file, self._parcel = held, parcel
-        return parcel.done or self._file is held
+        return parcel.done or self._backlog.take(held, parcel)
 
     def _send_spooled(self) -> float:
-        if self._file is None:
-            self._file = self._spool.claim()
-            if self._file is None:
-                self._look_again = self._clock() + IDLE
-                return IDLE
-            stale = self._spool.is_stale(self._file)
-            self._parcel = Parcel(() if stale else self._spool.read(self._file))
-            if stale:
-                self._parcel.drop("too_old", self._file.name.requests)
-        return self._send_parcel(self._file, self._parcel) if self._parcel.records else self._close_file()
-
-    def _send_parcel(self, file: Claimed, parcel: Parcel) -> float:
+        parcel = self._backlog.pick_up()
+        if parcel is None:
+            self._look_again = self._clock() + IDLE
+            return IDLE
+        if not parcel.records:
+            self._backlog.close()
+            return 0.0
         verdict = attempt(self.exporter.export, parcel.records)
-        parcel.book(verdict)
-        wait = self._mind(verdict)
-        if parcel.done:
-            self._close_file()
-        elif not parcel.moved:
-            self._spool.give_up(file)  # another worker may be luckier
-            self._file = None
-        return wait
-
-    def _close_file(self) -> float:
-        if self._file is not None:
-            self._spool.close(self._file, self._parcel.delivered, self._parcel.dropped)
-            self._file = None
-        return 0.0
+        self._backlog.put_down(verdict)
+        return self._mind(verdict)
 
     def __repr__(self) -> str:
         held = sum(len(batch.records) for batch in self._queue)

@@ -21,9 +21,9 @@ from server_tracing import unpatched
 from server_tracing.record import Record
 from server_tracing.statedir import StateDirError, ensure_private_dir
 
-from .batch import requests_in
+from .batch import Parcel, requests_in
 from .pace import Pace
-from .spool_file import MAX_FILE, pack, unpack
+from .spool_file import MAX_FILE, Rest, lasting, note, pack, unpack
 from .spool_names import DELIVERED, DONE, PART, SPOOL, Closed, Name, closed_by, done
 
 FORGOTTEN = int(48 * 3600e9)  # ns
@@ -78,7 +78,7 @@ class Spool:
 
     def _write(self, records: Sequence[Record], journal: str, upto: int) -> str:
         self._prepare()
-        content = pack(records, Pace().breathe)
+        content = pack(lasting(records), Pace().breathe)
         if len(content) > MAX_FILE:
             raise OSError(f"{len(content)} bytes are too many for one file")
         name = Name(self._wall(), journal, upto, requests_in(records))
@@ -141,15 +141,31 @@ class Spool:
         return None
 
     @staticmethod
-    def read(claimed: Claimed) -> list[Record]:
-        """The records of a claimed file; fewer than it says where it is damaged."""
+    def read(claimed: Claimed) -> Parcel:
+        """What a claimed file has to deliver; fewer records than it says where it is damaged."""
         try:
             if os.fstat(claimed.lock).st_size > MAX_FILE:
-                return []
+                return Parcel()
             with open(claimed.lock, "rb", closefd=False) as file:
-                return unpack(file.read(MAX_FILE), Pace().breathe)
+                rest = unpack(file.read(MAX_FILE), Pace().breathe)
         except OSError:
-            return []
+            return Parcel()
+        if requests_in(rest.records) + rest.delivered + sum(rest.dropped.values()) > claimed.name.requests:
+            return Parcel()  # more than was ever written into it
+        return Parcel(rest.records, rest.delivered, rest.dropped)
+
+    @staticmethod
+    def note(claimed: Claimed, parcel: Parcel) -> None:
+        """Write down what is left of a claimed file, for whoever comes next; without it all is sent again."""
+        noted = note(Rest(lasting(parcel.records), parcel.delivered, parcel.dropped))
+        with contextlib.suppress(OSError):
+            file = os.open(claimed.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                size = os.fstat(file).st_size
+                if size + len(noted) <= MAX_FILE and os.write(file, noted) < len(noted):
+                    os.ftruncate(file, size)  # the disk is full, and half a note would hide the next one
+            finally:
+                os.close(file)
 
     def is_stale(self, claimed: Claimed) -> bool:
         """Has it waited longer than it is of any use?"""

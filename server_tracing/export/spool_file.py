@@ -1,17 +1,22 @@
 """A spool file's inside: records that had to wait, each with its length and a checksum.
 
-What does not check ends the reading: nothing behind it can be trusted, and nothing wrong is ever delivered.
+Once a backend has taken a part of them, the rest is noted behind them, and counts instead of all that stands
+before it: who comes next, also after a kill, sends no more than that. What does not check ends the reading:
+nothing behind it can be trusted, and nothing wrong is ever delivered.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from typing import Annotated
 from zlib import crc32
 
 import msgspec
 
-from server_tracing.record import Event, Record, Request, WorkerVitals
+from server_tracing.record import Event, Record, Request, Running, WorkerVitals
+
+from .spool_names import MOST
 
 MAGIC = b"STSPOOL1"
 MAX_FILE = 64 << 20  # larger ones are not ours
@@ -19,7 +24,25 @@ MAX_FILE = 64 << 20  # larger ones are not ours
 _HEAD = struct.Struct("<II")  # length, crc32 of the length and the payload
 _LENGTH = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Request | WorkerVitals | Event).decode
+
+Lasting = Request | WorkerVitals | Event
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+
+
+class Rest(msgspec.Struct, tag_field="record", tag="rest"):
+    """What is still to be delivered of a file, and what became of the requests that are not."""
+
+    records: list[Lasting]
+    delivered: Count = 0
+    dropped: dict[str, Count] = {}
+
+
+_decode = msgspec.msgpack.Decoder(Lasting | Rest).decode
+
+
+def lasting(records: Iterable[Record]) -> list[Lasting]:
+    """Without what says how things stand at the moment: when it is read back, the request may have ended."""
+    return [record for record in records if not isinstance(record, Running)]
 
 
 def pack(records: Iterable[Record], breathe: Callable[[], None] = lambda: None) -> bytes:
@@ -27,15 +50,23 @@ def pack(records: Iterable[Record], breathe: Callable[[], None] = lambda: None) 
     parts = [MAGIC]
     for record in records:
         breathe()
-        payload = _encode(record)
-        parts.append(_HEAD.pack(len(payload), _check(payload)))
-        parts.append(payload)
+        parts.append(_entry(record))
     return b"".join(parts)
 
 
-def unpack(content: bytes, breathe: Callable[[], None] = lambda: None) -> list[Record]:
-    """The records in `content`, as far as it can be trusted. Never raises."""
-    records: list[Record] = []
+def note(rest: Rest) -> bytes:
+    """What to write behind everything else in a file."""
+    return _entry(rest)
+
+
+def _entry(content: Record | Rest) -> bytes:
+    payload = _encode(content)
+    return _HEAD.pack(len(payload), _check(payload)) + payload
+
+
+def unpack(content: bytes, breathe: Callable[[], None] = lambda: None) -> Rest:
+    """What `content` holds, as far as it can be trusted. Never raises."""
+    found = Rest([])
     position = len(MAGIC) if content.startswith(MAGIC) else len(content)
     while position + _HEAD.size <= len(content):
         length, check = _HEAD.unpack_from(content, position)
@@ -45,11 +76,15 @@ def unpack(content: bytes, breathe: Callable[[], None] = lambda: None) -> list[R
             break
         breathe()
         try:
-            records.append(_decode(payload))
+            entry = _decode(payload)
         except Exception:  # noqa: BLE001 - it checks, but an older release wrote something else
             break
+        if isinstance(entry, Rest):
+            found = entry
+        else:
+            found.records.append(entry)
         position = start + length
-    return records
+    return found
 
 
 def _check(payload: bytes) -> int:

@@ -438,7 +438,7 @@ def test_what_a_hand_still_has_is_neither_dropped_nor_delivered_by_others(tmp_pa
     worker.reader.wake()
     assert tally(worker).dropped == {"spool_full": 1}
     others = sender.spool.claim()
-    assert [record.path for record in sender.spool.read(others)] == ["/c"]
+    assert [record.path for record in sender.spool.read(others).records] == ["/c"]
     assert sender.spool.claim() is None
     sender.spool.give_up(others)
     backend.gate.set()

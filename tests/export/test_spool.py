@@ -47,7 +47,7 @@ def test_what_is_written_is_read_back(spool):
     """Requests and everything else, field by field."""
     put(spool, record(1), EVENT, record(2))
     claimed = spool.claim()
-    assert spool.read(claimed) == [record(1), EVENT, record(2)]
+    assert spool.read(claimed).records == [record(1), EVENT, record(2)]
     assert claimed.name == Name(1000 * SECOND, "j1", 100, 2)  # events are in no account
 
 
@@ -75,10 +75,10 @@ def test_the_oldest_file_comes_first_and_to_one_alone(spool, tmp_path, clock):
     put(spool, record(2))
     other = make(tmp_path, clock, "other")
     mine, theirs = spool.claim(), other.claim()
-    assert [spool.read(mine)[0].path, other.read(theirs)[0].path] == ["/1", "/2"]
+    assert [spool.read(mine).records[0].path, other.read(theirs).records[0].path] == ["/1", "/2"]
     assert spool.claim() is None
     spool.give_up(mine)
-    assert other.read(other.claim())[0].path == "/1"
+    assert other.read(other.claim()).records[0].path == "/1"
 
 
 def test_a_closed_file_is_counted_and_then_gone(spool):
@@ -102,7 +102,7 @@ def test_the_oldest_files_go_when_it_grows_too_large(tmp_path, clock):
         clock.advance(1)
         spool.trim()
     assert [closed.dropped for closed in spool.collect()] == [{"spool_full": 1}] * 2
-    assert spool.read(spool.claim())[0].path == "/3"
+    assert spool.read(spool.claim()).records[0].path == "/3"
 
 
 def test_what_is_too_old_is_dropped_and_counted(tmp_path, clock):
@@ -122,14 +122,14 @@ def test_a_file_truncated_anywhere_gives_whole_records_and_a_count(spool):
     records = [record(number) for number in (1, 2, 3)]
     content = pack(records)
     for length in range(len(content)):
-        found = unpack(content[:length])
+        found = unpack(content[:length]).records
         assert found == records[: len(found)]
         assert len(found) < 3
     put(spool, *records)
     path = os.path.join(spool.folder, files(spool, SPOOL)[0])
     os.truncate(path, len(content) - 1)
     claimed = spool.claim()
-    spool.close(claimed, len(spool.read(claimed)), {})
+    spool.close(claimed, len(spool.read(claimed).records), {})
     assert [(closed.delivered, closed.dropped) for closed in spool.collect()] == [(2, {"damaged": 1})]
 
 
@@ -140,7 +140,7 @@ def test_a_file_with_any_byte_flipped_never_gives_a_wrong_record():
     for place in range(len(content)):
         for bit in (0x01, 0x80):
             content[place] ^= bit
-            found = unpack(bytes(content))
+            found = unpack(bytes(content)).records
             assert found == records[: len(found)]
             assert len(found) < 2
             content[place] ^= bit
@@ -177,7 +177,7 @@ def test_a_link_is_not_followed(spool, tmp_path):
     base = os.path.join(spool.folder, "00000000000000000001-j1-1-1")
     os.symlink(secret, base + SPOOL)
     os.mkfifo(os.path.join(spool.folder, "00000000000000000002-j1-1-1" + SPOOL))
-    assert spool.read(spool.claim()) == [record()]
+    assert spool.read(spool.claim()).records == [record()]
 
 
 def test_a_folder_that_cannot_be_had_is_an_oserror(tmp_path, clock):
@@ -193,7 +193,7 @@ def test_after_a_kill_acknowledged_parts_are_published_and_others_thrown_away(sp
     spool.write([record(2)], "dead", 200)
     spool.write([record(3)], "alive", 300)
     assert spool.adopt("dead", acked=150, counted=0) == []
-    assert [spool.read(spool.claim())[0].path, spool.claim()] == ["/1", None]
+    assert [spool.read(spool.claim()).records[0].path, spool.claim()] == ["/1", None]
     assert len(files(spool, PART)) == 1
 
 
@@ -222,7 +222,7 @@ def test_what_is_done_when_the_accounts_are_closed_is_left_to_the_next(spool):
     spool.close(claimed, 1, {})
     assert spool.collect() == []
     assert spool.waiting() == 1
-    assert spool.read(spool.claim()) == [record(1)]
+    assert spool.read(spool.claim()).records == [record(1)]
 
 
 def test_a_forked_child_holds_no_file(spool):

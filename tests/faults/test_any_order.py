@@ -17,6 +17,7 @@ from report import size
 
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
+from server_tracing.export.sender import Sender
 from server_tracing.identity import new_id
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint
@@ -148,9 +149,8 @@ class AnyOrder(RuleBasedStateMachine):
     @staticmethod
     def forget_spool_locks(worker: Worker) -> None:
         for sink in worker.sinks:
-            if getattr(sink, "_file", None) is not None:
-                sink._spool.give_up(sink._file)
-                sink._file = None
+            if isinstance(sink, Sender):
+                sink._backlog.leave()
 
     # ------------------------------------------------------------ what holds
 

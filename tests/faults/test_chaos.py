@@ -15,6 +15,8 @@ from harness import REPOSITORY, Server, records, start
 from moody_backend import CERTIFICATE, EVERYTHING, Ingestion, Script
 from report import report, size
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 REQUESTS = size(2_000, 200_000)
 CLIENTS = 4

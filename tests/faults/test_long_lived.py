@@ -13,6 +13,8 @@ from harness import REPOSITORY, Server, body_of, connect, get, read_all, records
 from report import report, size
 from websocket_client import KEY, WebSocket
 
+pytestmark = pytest.mark.alone
+
 TRAFFIC = size(4_500, 99_000)
 AT_ONCE, PAUSE = 50, 0.02  # requests in a pipeline, and seconds between two: 2,000 a second at most
 JOURNAL = "1MiB"  # room for some 4,000 of them

@@ -12,6 +12,8 @@ from harness import REPOSITORY, events
 from moody_backend import Ingestion, Script
 from report import report, size
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 JOURNAL = 8 << 20  # bytes, the default
 RATE, TAKES = 20_000.0, 1_000.0  # a second: what comes, and what the backend takes

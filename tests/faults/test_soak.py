@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from accounts import accounts
 from flood import run
 from moody_backend import Ingestion, Script
 from report import LONG, report, size
 from test_pressure import IN_HAND, settings
+
+pytestmark = pytest.mark.alone
 
 REQUESTS = size(40_000, 1_000_000)
 RATE = 8_000.0  # a second, or what this machine can deliver

@@ -183,7 +183,7 @@ def test_what_is_left_of_a_record_is_sent_alone(service, azure):
     one = failed(7, start=began, spans=spans(began))
     service.script(Answer(206, errors={1: (503, "busy"), 3: (503, "busy")}))
     error = refused(azure, [one])
-    (rest,) = unpack(pack(error.remaining))
+    (rest,) = unpack(pack(error.remaining)).records
     assert rest.unsent == [1, 3]
     with exporting(service) as another:
         another.export([rest])

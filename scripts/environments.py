@@ -8,12 +8,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What is installed is compiled, what stands in a clone may not be, and every server that a test starts would
+# compile it anew: the tests of a file of servers take 65 s instead of 90 (ran).
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(REPOSITORY / ".cache" / "compiled")
 # No compiler is asked for:
 COMPILED = "cryptography,gevent,httptools,msgspec,psutil,pydantic-core,rpds-py,watchfiles,zttp"
 

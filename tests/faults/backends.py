@@ -58,6 +58,7 @@ class Slow(Healthy):
     """Takes its time."""
 
     name = "slow"
+    max_batch = 50
 
     def ail(self) -> None:
         time.sleep(0.7)

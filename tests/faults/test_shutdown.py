@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 from accounts import accounts, recover
-from backends import NAMES
+from backends import NAMES, Slow
 from fault_kit import GUNICORN, UVICORN, doomed, pids, serve
 from harness import Server, connect, get, records, start, status_of, wait_until
 from report import report, size
 
 ALLOWED = 2.0  # seconds that a shutdown may take longer because of us
 NOISE = 1.0  # of a machine that does other things too
+WORKERS = 2
+IN_HAND = WORKERS * Slow.max_batch  # a slow backend may take what a worker had to leave to the next one
 REQUESTS = size(20, 2000)
 EXPORTERS = ",".join(["local", *(f"backends:{name.capitalize()}" for name in NAMES)])
 TRACED = {"SERVER_TRACING_EXPORTERS": EXPORTERS}
@@ -79,7 +81,8 @@ def seconds_to_end(server: Server, end: End) -> float:
 
 
 def assert_delivered(state_dir: Path, count: int, fault: str) -> None:
-    """By the next one, to every backend, each request once; and all of it is accounted for."""
+    """By the next one, to every backend, each request once, but for what a slow one was about to take when its
+    worker had to go; and all of it is accounted for."""
     recover(state_dir, MENDED)
     expected = {one["span_id"] for one in records(state_dir)}
     assert len(expected) == count
@@ -87,7 +90,8 @@ def assert_delivered(state_dir: Path, count: int, fault: str) -> None:
         taken = Counter((state_dir / f"{name}.taken").read_text().split())
         lost, twice = len(expected - taken.keys()), sum(taken.values()) - len(taken)
         report(f"{fault}, backend {name}", requests=count, lost=lost, duplicated=twice)
-        assert (lost, twice) == (0, 0), name
+        assert lost == 0, name
+        assert twice <= (IN_HAND if name == "slow" else 0), name
     found = accounts(state_dir, MENDED)
     assert {one["delivered"] for one in found.values()} == {count}, found
     assert {one["pending"] for one in found.values()} == {0}, found
@@ -121,7 +125,7 @@ def test_a_server_ends_in_time_and_the_next_one_delivers(kind: str, how: str) ->
     """All four backends at once, and the same server without us for comparison."""
     options = () if kind == UVICORN else IMPATIENT
     with doomed(kind, *options, env=UNTRACED) as server:
-        pids(server, 2)
+        pids(server, WORKERS)
         without = seconds_to_end(server, ENDS[how])
     with doomed(kind, *options, env=TRACED) as server:
         count = sum(asked(server).values())
@@ -137,7 +141,7 @@ def asked(server: Server) -> Counter[str]:
     """Who answered how many requests, once everybody has answered some."""
     answered: Counter[str] = Counter()
     until = time.monotonic() + 30.0
-    while sum(answered.values()) < REQUESTS or len(answered) < 2:
+    while sum(answered.values()) < REQUESTS or len(answered) < WORKERS:
         assert time.monotonic() < until, answered
         answered[server.talk(get("/pid")).rpartition(b"\r\n")[2].decode()] += 1
     return answered

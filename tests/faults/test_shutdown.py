@@ -81,8 +81,8 @@ def seconds_to_end(server: Server, end: End) -> float:
 
 
 def assert_delivered(state_dir: Path, count: int, fault: str) -> None:
-    """By the next one, to every backend, each request once, but for what a slow one was about to take when its
-    worker had to go; and all of it is accounted for."""
+    """By the next one, to every backend, each request once, but for what a slow one was about to take when
+    its worker had to go; and all of it is accounted for."""
     recover(state_dir, MENDED)
     expected = {one["span_id"] for one in records(state_dir)}
     assert len(expected) == count

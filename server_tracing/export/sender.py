@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -21,15 +21,13 @@ from .backlog import Backlog
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
 from .exporter import Exporter, Parting, Tended, close_exporter, traits
+from .overflow import Overflow, is_much
 from .signals import Bell
 from .spool import Claimed, Spool
 
 PATIENCE = 3.0  # seconds a batch may keep its room in the journal
 LONG_PATIENCE = 30.0  # the same while the backend is known to be down: fewer and larger files
 KNOWN_TO_BE_DOWN = 3  # failures in a row
-MAX_HELD = 2000  # records in memory; the oldest go to disk first
-MAX_FILE = 1000  # records in one spool file, and one batch more
-MAX_ROOM = 512 << 10  # bytes that the records in memory, or in one file, took in the journal
 IDLE = 5.0  # seconds between looks at a spool that other workers fill too
 
 
@@ -67,7 +65,7 @@ class Sender:
         self._hand: Batch | None = None
         self._taken_back = False  # the batch in hand was spooled meanwhile: its outcome counts no more
         self._overtaken: Batch | None = None  # the last batch of which that is so
-        self._written: list[str] = []  # parts to be published when the journals know of them
+        self._overflow = Overflow(spool, may_spool=bool(self.traits.spool_size))
         self._late: list[Late] = []
         self._backlog = Backlog(spool)
         self._tended = exporter if isinstance(exporter, Tended) else None
@@ -106,7 +104,7 @@ class Sender:
         the `last` it is left in the journal, from which the next worker takes it.
         """
         taken = self._take_back(pressed or last)
-        kept = [batch for batches in _by_lane(taken) if not self._to_disk(batches) for batch in batches]
+        kept = self._overflow.write(taken, self._overtaken)
         if kept:
             self._give_back(kept)
             if not last:
@@ -127,7 +125,7 @@ class Sender:
             in_hand = [] if self._hand is None or self._taken_back else [self._hand]
             held = [*in_hand, *self._queue]
             late = bool(held) and held[0].born < self._clock() - patience
-            if not (everything or late or _is_much(held)):
+            if not (everything or late or is_much(held)):
                 return []
             self._taken_back, self._overtaken = self._hand is not None, self._hand
             self._queue.clear()
@@ -151,31 +149,12 @@ class Sender:
     def _let_go(self, *, everything: bool) -> None:
         """Drop the oldest of what waits in memory while that is too much."""
         with self._lock:
-            while self._queue and (everything or _is_much(self._queue)):
+            while self._queue and (everything or is_much(self._queue)):
                 self._queue.popleft().drop_rest("spool_failed")
-
-    def _to_disk(self, batches: Sequence[Batch]) -> bool:
-        """Write batches of one lane into one file; are they dealt with?"""
-        last, records = batches[-1], [record for batch in batches for record in batch.records]
-        if not self.traits.spool_size:
-            for batch in batches:
-                batch.drop_rest("backlog")
-            return True
-        try:
-            file = self._spool.write(records, last.lane.source, last.upto)
-        except OSError:
-            return False
-        self._written.append(file)
-        if batches[0] is self._overtaken:
-            batches[0].held = self._spool.hold(file)
-        for batch in batches:
-            batch.spool_rest()
-        return True
 
     def written(self) -> list[str]:
         """Spool files to publish once the journals are settled."""
-        written, self._written = self._written, []
-        return written
+        return self._overflow.written()
 
     def halt(self) -> None:
         """Send what is in memory, once, and end."""
@@ -330,31 +309,3 @@ class Late(NamedTuple):
         parcel = Parcel(self.records)
         parcel.book(self.verdict)
         return parcel
-
-
-def _by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-    """Runs of batches that may share a file: of one lane, and of no more than one worker takes at a time.
-
-    The first stands alone: if it is in the hand of the backend, its file may have to be taken away again.
-    """
-    group: list[Batch] = []
-    for batch in batches:
-        large = _records(group) > MAX_FILE or _room(group) > MAX_ROOM
-        if group and (large or group == batches[:1] or group[0].lane is not batch.lane):
-            yield group
-            group = []
-        group.append(batch)
-    if group:
-        yield group
-
-
-def _records(batches: Iterable[Batch]) -> int:
-    return sum(len(batch.records) for batch in batches)
-
-
-def _room(batches: Iterable[Batch]) -> int:
-    return sum(batch.room for batch in batches)
-
-
-def _is_much(batches: Iterable[Batch]) -> bool:
-    return _records(batches) > MAX_HELD or _room(batches) > MAX_ROOM

@@ -12,7 +12,8 @@ from msgspec import structs
 from server_tracing.export.delivery import attempt
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.sender import IDLE, MAX_HELD, PATIENCE, Late, Sender
+from server_tracing.export.overflow import MAX_HELD
+from server_tracing.export.sender import IDLE, PATIENCE, Late, Sender
 from server_tracing.record import Request
 
 

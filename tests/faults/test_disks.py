@@ -6,6 +6,7 @@ import errno
 import json
 import mmap
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -72,7 +73,7 @@ def test_a_worker_outlives_its_disk(fault, tmp_path):
     else:
         assert found["dropped"] == {}
     assert max(found["said"].values(), default=0) == 1, found["said"]
-    report(f"the disk: {fault}", requests=served)
+    report(f"the disk:{re.sub('(?=[A-Z])', ' ', fault).lower()}", requests=served)
 
 
 # ---------------------------------------------------------------- by injection, where nothing can be mounted

@@ -44,7 +44,12 @@ def test_children_leave_no_trace(tmp_path: Path, how: str) -> None:
     found = records(tmp_path)
     lost = told["served"] - told["lost"] - len(found)
     ids = {one["span_id"] for one in found}
-    report(f"forks, {how}", requests=told["served"], lost=lost, duplicated=len(found) - len(ids))
+    report(
+        f"{FORKS:,} forks, whose children {how}",
+        requests=told["served"],
+        lost=lost,
+        duplicated=len(found) - len(ids),
+    )
     assert lost == 0
     assert len(ids) == len(found)
     assert {one["outcome"] for one in found} == {"ok"}
@@ -82,7 +87,7 @@ def test_an_application_that_begets_processes_is_served_as_without(kind: str) ->
         with ThreadPoolExecutor(4) as clients:
             statuses = Counter(clients.map(lambda path: status_of(server.talk(get(path), 60.0)), paths))
         assert server.stop(timeout=30.0) == 0
-        assert_told_once(server, len(paths), f"{kind} begets processes")
+        assert_told_once(server, len(paths), f"the application begets processes, {kind}")
     assert statuses == {200: len(paths)}, server.log()
 
 
@@ -112,7 +117,9 @@ def test_workers_that_are_replaced_all_the_time_lose_nothing(kind: str, limit: i
         assert len({one["span_id"] for one in found}) == len(found)
         assert answered <= len(served) <= asked
         assert_balanced(server.state_dir, len(found))
-        report(f"{kind}, max_requests {limit}", requests=asked, lost=max(0, answered - len(served)))
+        report(
+            f"workers are replaced: max_requests {limit}", requests=asked, lost=max(0, answered - len(served))
+        )
 
 
 def answers(server: Server, path: str) -> bool:

@@ -92,7 +92,7 @@ def test_every_request_in_flight_is_told(kind: str) -> None:
                 assert command(server, "recover").returncode == 0
             found = killed(server, 4, within=WITHIN + 5.0)
         local = wait_until(lambda: settled(server), 15.0)
-    report(f"{kind}, four in flight when it was killed", requests=local["seen"], lost=4 - len(found))
+    report("a worker is killed with four in flight", requests=local["seen"], lost=4 - len(found))
     assert sorted(one["query"] for one in found) == ["30", "31", "32", "SIGKILL"]
     assert {one["reason"] for one in found} == {"unknown" if kind == UVICORN else "signal 9"}
 

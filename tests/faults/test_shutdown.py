@@ -80,7 +80,7 @@ def seconds_to_end(server: Server, end: End) -> float:
     return time.monotonic() - began
 
 
-def assert_delivered(state_dir: Path, count: int, fault: str) -> None:
+def assert_delivered(state_dir: Path, count: int, how: str) -> None:
     """By the next one, to every backend, each request once, but for what a slow one was about to take when
     its worker had to go; and all of it is accounted for."""
     recover(state_dir, MENDED)
@@ -89,7 +89,7 @@ def assert_delivered(state_dir: Path, count: int, fault: str) -> None:
     for name in NAMES:
         taken = Counter((state_dir / f"{name}.taken").read_text().split())
         lost, twice = len(expected - taken.keys()), sum(taken.values()) - len(taken)
-        report(f"{fault}, backend {name}", requests=count, lost=lost, duplicated=twice)
+        report(f"a server stops: {how}, {name} backends", requests=count, lost=lost, duplicated=twice)
         assert lost == 0, name
         assert twice <= (IN_HAND if name == "slow" else 0), name
     found = accounts(state_dir, MENDED)
@@ -132,7 +132,7 @@ def test_a_server_ends_in_time_and_the_next_one_delivers(kind: str, how: str) ->
         took = seconds_to_end(server, ENDS[how])
         with contextlib.suppress(OSError):
             server.stop(signal.SIGTERM, timeout=40.0)
-        assert_delivered(server.state_dir, count, f"{kind}, {how}")
+        assert_delivered(server.state_dir, count, how)
     in_turn = 2 if (kind, how) == (UVICORN, "HUP") else 1  # it replaces one worker after the other
     assert took <= without + in_turn * ALLOWED + NOISE, (took, without)
 
@@ -164,7 +164,7 @@ def test_an_upgrade_on_the_fly() -> None:
         os.kill(master, signal.SIGTERM)
         wait_until(lambda: not alive(master), 20.0)
         count = sum((before + between + after).values())
-        assert_delivered(server.state_dir, count, "sync, USR2")
+        assert_delivered(server.state_dir, count, "USR2")
 
 
 def test_workers_that_are_sent_away() -> None:
@@ -184,7 +184,7 @@ def test_workers_that_are_sent_away() -> None:
         finally:
             os.kill(master, signal.SIGTERM)
         wait_until(lambda: not alive(master), 20.0)
-        assert_delivered(server.state_dir, count, "sync, WINCH")
+        assert_delivered(server.state_dir, count, "WINCH")
     assert took <= 1.0 + ALLOWED + NOISE
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -14,6 +13,7 @@ from server_tracing.journal.journals import Journals
 from server_tracing.record import Counts, Head, Kind, Mark
 from server_tracing.record import Vitals as Reading
 
+from .in_flight import InFlight
 from .join import Joiner
 from .pace import Pace
 from .trail import Trail
@@ -27,26 +27,12 @@ log = logging.getLogger("server_tracing.export")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Slot(Protocol):
-    """An open request, as the recorder keeps it."""
-
-    number: int
-    start: int
-    thread: int
-    first_byte: int
-    status: int
-
-
 class Heads:
     """Writes down that a response has begun, of requests that do not end soon after: should the worker be
     killed, the record has its status."""
 
-    def __init__(
-        self, journal: Journal, joiner: Joiner, open_slots: Callable[[], Iterable[Slot]], pace: Pace
-    ) -> None:
-        self._journal = journal
-        self._joiner = joiner
-        self._open_slots = open_slots
+    def __init__(self, flying: InFlight, pace: Pace) -> None:
+        self._flying = flying
         self._pace = pace
         self._next = 0.0
 
@@ -54,16 +40,9 @@ class Heads:
         if now < self._next:
             return
         self._next = now + HEADS_EVERY
-        for slot in list(self._open_slots()):
-            trail = self._joiner.find(slot.number) if slot.first_byte else None
-            if trail is not None and not trail.first_byte:
-                self._tell(slot, trail)
-                self._pace.breathe()
-
-    def _tell(self, slot: Slot, trail: Trail) -> None:
-        first_byte, status = slot.first_byte, slot.status
-        if self._journal.append(Kind.HEAD, _encode(Head(slot.number, first_byte, status))):
-            trail.first_byte, trail.status = first_byte, status
+        for slot in self._flying.beginning_to_answer():
+            self._flying.tell_head(Head(slot.number, slot.first_byte, slot.status))
+            self._pace.breathe()
 
 
 class Carrier:

@@ -17,18 +17,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from server_tracing.journal import Journal
 from server_tracing.journal import words as words
-from server_tracing.record import Kind, Stack
+from server_tracing.record import Stack
 
 from . import dump
-from .chores import Slot
-from .join import Joiner
+from .in_flight import InFlight
 
 if TYPE_CHECKING:
     from .deadman import DeadMansSwitch
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
 HELD = 2.0  # seconds without the interpreter that are no accident
 SHORTEST = 1.0  # on a busy machine a thread may have to wait
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class LastWords:
@@ -46,16 +42,14 @@ class LastWords:
     def __init__(
         self,
         journal: Journal,
-        joiner: Joiner,
-        open_slots: Callable[[], Iterable[Slot]],
+        flying: InFlight,
         after: float,
         make: Callable[[], int | None],
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._journal = journal
-        self._joiner = joiner
-        self._open_slots = open_slots
+        self._flying = flying
         self._after = int(after * 1e9)
         self._held = min(HELD, max(SHORTEST, after))
         self._make = make
@@ -94,16 +88,8 @@ class LastWords:
     def _tell(self, told: dump.Dump) -> None:
         """The interpreter was held, and is free again: of requests that are stuck it is known where."""
         stamp = self._clock()
-        for slot in list(self._open_slots()):
-            trail = self._joiner.find(slot.number)
-            if trail is not None and trail.stack is None and slot.start < stamp - self._after:
-                frames = dump.frames_for(told, trail.thread)
-                self._write(Stack(slot.number, stamp, frames))
-
-    def _write(self, stack: Stack) -> None:
-        trail = self._joiner.find(stack.number)
-        if stack.frames and trail is not None and self._journal.append(Kind.STACK, _encode(stack)):
-            trail.stack = stack
+        for slot, trail in self._flying.stuck(stamp - self._after):
+            self._flying.tell_stack(Stack(slot.number, stamp, dump.frames_for(told, trail.thread)))
 
 
 def watch_crashes(file: int) -> None:

@@ -18,11 +18,12 @@ from server_tracing.sampling.central import Central
 from server_tracing.store import StoreError
 
 from .announcer import Announcer
-from .chores import Carrier, Heads, Home, Slot, Vitals
+from .chores import Carrier, Heads, Home, Vitals
 from .claims import Claims
 from .complaints import Complaints, Losses
 from .deaths import Ask, Deaths, nobody
 from .exporter import Exporter, Setup, traits
+from .in_flight import InFlight, Slot
 from .inline import Inline
 from .lastwords import LastWords
 from .local import LocalExporter, Opener
@@ -148,11 +149,12 @@ def _assemble(
     deaths = Deaths(reasons, siblings.death_of if siblings is not None else nobody)
     claims = Claims(journals, open_source, ledger.fold, deaths, any_destination=any_destination)
     joiner = home.joiner
-    words = LastWords(journal, joiner, open_slots, stuck_after, lambda: journals.make_words(journal))
+    flying = InFlight(journal, joiner, open_slots)
+    words = LastWords(journal, flying, stuck_after, lambda: journals.make_words(journal))
     chores: Sequence[Callable[[float], None]] = (
         words,
-        Heads(journal, joiner, open_slots, pace),
-        Watchdog(journal, joiner, open_slots, stuck_after, whereabouts=whereabouts),
+        Heads(flying, pace),
+        Watchdog(flying, stuck_after, whereabouts=whereabouts),
         Carrier(journal, joiner, lambda: home.position),
         Announcer(home, shaper(journal), sampler, pace),
         vitals := Vitals(journal, joiner, lambda: home.counts, config.azure.metrics_interval),

@@ -7,17 +7,13 @@ task or its greenlet (whereabouts.py). WebSockets are not stuck because they are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from types import FrameType
 
-import msgspec
+from server_tracing.record import Frame, Stack
 
-from server_tracing.journal import Journal
-from server_tracing.record import Frame, Kind, Stack
-
-from .chores import Slot
-from .join import Joiner
+from .in_flight import InFlight, Slot
 from .stacks import MAX_FRAMES
 from .whereabouts import Whereabouts
 
@@ -27,7 +23,6 @@ SELDOM = 30.0  # the same where looking finds nothing
 AT_ONCE = 100  # requests looked for in one go
 SHARE = 8  # stacks of open requests may take this part of the ring
 ENDLESS = ("ws", "wss")
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def too_long(setting: float | None, timeout: float | None) -> float:
@@ -42,23 +37,19 @@ class Watchdog:
 
     def __init__(
         self,
-        journal: Journal,
-        joiner: Joiner,
-        open_slots: Callable[[], Iterable[Slot]],
+        flying: InFlight,
         after: float,
         *,
         whereabouts: Whereabouts | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._journal = journal
-        self._joiner = joiner
-        self._open_slots = open_slots
+        self._flying = flying
         self._after = int(after * 1e9)
         self._whereabouts = whereabouts or Whereabouts()
         self._clock = clock
         self._next = 0.0
         self._rest = OFTEN
-        self._room: dict[int, int] = {}  # bytes in the ring, by the number of the open request
+        self._taken: dict[int, int] = {}  # bytes in the ring, by the number of the open request
 
     def __call__(self, now: float) -> None:
         if not self._after or now < self._next:
@@ -71,26 +62,19 @@ class Watchdog:
         self._next = now + self._rest
 
     def _stuck(self) -> Iterator[tuple[Slot, int]]:
-        before = self._clock() - self._after
-        for slot in list(self._open_slots()):
-            if slot.start < before:
-                trail = self._joiner.find(slot.number)
-                if trail is not None and trail.stack is None and trail.begin.scheme not in ENDLESS:
-                    yield slot, trail.kind
+        for slot, trail in self._flying.stuck(self._clock() - self._after):
+            if trail.begin.scheme not in ENDLESS:
+                yield slot, trail.kind
 
     def _write(self, slot: Slot, frames: list[FrameType]) -> bool:
-        stack = Stack(slot.number, self._clock(), told(frames))
-        encoded = _encode(stack)
-        trail = self._joiner.find(slot.number)
-        if trail is None or not (self._has_room(len(encoded)) and self._journal.append(Kind.STACK, encoded)):
-            return False
-        trail.stack = stack
-        self._room[slot.number] = len(encoded)
-        return True
+        taken = self._flying.tell_stack(Stack(slot.number, self._clock(), told(frames)), self._room_left())
+        if taken:
+            self._taken[slot.number] = taken
+        return taken > 0
 
-    def _has_room(self, wanted: int) -> bool:
-        self._room = {number: size for number, size in self._room.items() if self._joiner.find(number)}
-        return sum(self._room.values()) + wanted <= self._journal.size // SHARE
+    def _room_left(self) -> int:
+        self._taken = {number: size for number, size in self._taken.items() if self._flying.is_open(number)}
+        return self._flying.ring // SHARE - sum(self._taken.values())
 
 
 def told(frames: list[FrameType]) -> list[Frame]:

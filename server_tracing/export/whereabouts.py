@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from server_tracing.record import Kind
 
-from .chores import Slot
+from .in_flight import Slot
 from .pace import Pace
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from server_tracing.export.claims import Claims
 from server_tracing.export.deaths import Deaths
 from server_tracing.export.delivery import BackOff
 from server_tracing.export.exporter import Exporter, traits
+from server_tracing.export.in_flight import InFlight
 from server_tracing.export.inline import Inline
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.pace import Pace
@@ -153,8 +154,9 @@ class Worker:
         self.source = open_source(self.journal)
         self.claims = Claims(self.journals, open_source, fold, Deaths(reasons), draw=lambda: 0.0)
         joiner = self.source.joiner
+        self.flying = InFlight(self.journal, joiner, self.recorder.open.values)
         chores = (
-            Heads(self.journal, joiner, lambda: list(self.recorder.open.values()), pace),
+            Heads(self.flying, pace),
             Carrier(self.journal, joiner, lambda: self.source.position),
         )
         self.reader = Reader(

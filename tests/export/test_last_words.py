@@ -117,8 +117,7 @@ def test_the_switch_goes_off_while_native_code_holds_the_interpreter(file):
 
 
 def watching(worker: Worker, file: int, after: float = 5.0) -> LastWords:
-    slots = worker.recorder.open.values
-    return LastWords(worker.journal, worker.source.joiner, slots, after, lambda: file, clock=worker.clock.ns)
+    return LastWords(worker.journal, worker.flying, after, lambda: file, clock=worker.clock.ns)
 
 
 def test_a_request_that_was_held_gets_its_stack_when_the_interpreter_is_free_again(file):

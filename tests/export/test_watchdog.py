@@ -13,13 +13,7 @@ from server_tracing.record import Kind, Outcome
 
 
 def watch(worker: Worker, after: float = 5.0) -> Watchdog:
-    return Watchdog(
-        worker.journal,
-        worker.source.joiner,
-        lambda: list(worker.recorder.open.values()),
-        after,
-        clock=worker.clock.ns,
-    )
+    return Watchdog(worker.flying, after, clock=worker.clock.ns)
 
 
 def stacks_written(worker: Worker) -> int:
@@ -115,10 +109,7 @@ def test_what_cannot_be_found_is_looked_for_less_and_less_often():
     worker.begin("/")
     worker.wake(1.0)
     worker.clock.advance(100)
-    slots = worker.recorder.open.values
-    watchdog = Watchdog(
-        worker.journal, worker.source.joiner, slots, 5.0, whereabouts=Nowhere(), clock=worker.clock.ns
-    )
+    watchdog = Watchdog(worker.flying, 5.0, whereabouts=Nowhere(), clock=worker.clock.ns)
     for tenth in range(600):
         watchdog(100 + tenth / 10)
     assert len(looked) == 6

@@ -74,7 +74,8 @@ def test_who_blocks_an_event_loop_is_found(kind: str) -> None:
 @pytest.mark.parametrize("kind", GUNICORN_WSGI)
 def test_a_request_in_time_has_no_stack(kind: str) -> None:
     """Nothing is looked for before `stuck_after`."""
-    with doomed(kind, workers=1) as server, asking(server, "/hang?1"):
+    late = {"SERVER_TRACING_CAPTURE_STUCK_AFTER": "60s"}
+    with doomed(kind, workers=1, env=late) as server, asking(server, "/hang?20"):
         running = wait_until(lambda: told_by_command(server, "--outcome", "running"))
     assert [("stack" in one, one["path"]) for one in running] == [(False, "/hang")]
 

@@ -207,7 +207,7 @@ def left_behind(config: Config) -> Iterator[Finding]:
 
 def left_on_disk(config: Config) -> Iterator[Finding]:
     """Requests that could not be delivered under other settings: a corrected address, another exporter."""
-    from server_tracing.export.spool import Spool
+    from server_tracing.export.sending.spool import Spool
 
     above, same = os.path.join(config.state_dir, "spool"), destinations(config)
     waiting: dict[str, int] = {}

@@ -107,7 +107,7 @@ def import_for_workers() -> None:
     import server_tracing.inside.opening
 
     with suppress(ImportError):  # an interpreter without ctypes
-        import server_tracing.export.deadman  # noqa: F401
+        import server_tracing.export.stuck.deadman  # noqa: F401
 
 
 def begin(serving: Any, master: Master) -> None:

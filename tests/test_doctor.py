@@ -15,7 +15,7 @@ from server_tracing import doctor
 from server_tracing.cli import main
 from server_tracing.config import Config, XRay, destinations, load
 from server_tracing.doctor import FAIL, OK, WARN, examine
-from server_tracing.export.spool import Spool
+from server_tracing.export.sending.spool import Spool
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 

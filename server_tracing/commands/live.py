@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 from server_tracing.config import Config, destinations
-from server_tracing.export.dump import frames_for, parse
 from server_tracing.export.join import Joiner
 from server_tracing.export.shape import Shaper
+from server_tracing.export.stuck.dump import frames_for, parse
 from server_tracing.export.trail import Trail
 from server_tracing.identity import boot_id
 from server_tracing.journal import Journal

@@ -13,9 +13,9 @@ from server_tracing.journal.journals import Journals
 from server_tracing.record import Counts, Head, Kind, Mark
 from server_tracing.record import Vitals as Reading
 
-from .in_flight import InFlight
 from .join import Joiner
 from .pace import Pace
+from .stuck.in_flight import InFlight
 from .trail import Trail
 from .vitals import Gauge
 

@@ -12,8 +12,8 @@ from typing import Protocol
 from server_tracing.journal.ledger import Tally
 from server_tracing.record import Record, Request
 
-from .batch import Batch
 from .exporter import Traits
+from .sending.batch import Batch
 
 LARGE = 256 << 10  # bytes in the journal after which a batch is full, however few records they were
 

@@ -19,26 +19,26 @@ from server_tracing.store import StoreError
 
 from .announcer import Announcer
 from .chores import Carrier, Heads, Home, Vitals
-from .claims import Claims
 from .complaints import Complaints, Losses
-from .deaths import Ask, Deaths, nobody
 from .exporter import Exporter, Setup, traits
-from .in_flight import InFlight, Slot
-from .inline import Inline
-from .lastwords import LastWords
+from .heirs.claims import Claims
+from .heirs.deaths import Ask, Deaths, nobody
+from .heirs.siblings import Siblings
 from .local import LocalExporter, Opener
 from .pace import Pace
 from .reader import Reader, Sink
 from .registry import Unavailable, create
 from .routes import Applications, Routes
-from .sender import Sender
+from .sending.inline import Inline
+from .sending.sender import Sender
+from .sending.spool import Spool
 from .shape import Shaper
-from .siblings import Siblings
 from .source import Source
-from .spool import Spool
+from .stuck.in_flight import InFlight, Slot
+from .stuck.lastwords import LastWords
+from .stuck.watchdog import Watchdog, too_long
+from .stuck.whereabouts import Whereabouts
 from .wallclock import WallClock
-from .watchdog import Watchdog, too_long
-from .whereabouts import Whereabouts
 
 log = logging.getLogger("server_tracing.export")
 

@@ -21,12 +21,12 @@ from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.store import StoreError
 
-from .claims import Claims, close_journal
+from .heirs.claims import Claims, close_journal
+from .heirs.siblings import Siblings
 from .lane import Outlet
-from .siblings import Siblings
+from .sending.spool import Spool
 from .signals import Bell, Doorbell
 from .source import Source, book
-from .spool import Spool
 
 # Seconds between wakes, drawn anew each time, so that workers do not wake in step. One that finds nothing
 # takes 10 us when repeated at once, 350 on a busy machine, whose caches have forgotten us meanwhile (ran).

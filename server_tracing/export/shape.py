@@ -37,7 +37,7 @@ from server_tracing.redact import Redactor
 from server_tracing.texts import Headers, split_target, text, text_headers
 
 from .routes import Routes
-from .stacks import exception_info, stack_text
+from .stuck.stacks import exception_info, stack_text
 from .trail import Trail
 
 Told = TypeVar("Told")

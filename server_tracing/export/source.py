@@ -17,14 +17,14 @@ from server_tracing.journal.ring import MINIMAL_ROOM
 from server_tracing.record import Counts, End, Mark, Outcome, Record, Request, Stack, Vitals
 from server_tracing.sampling import Sampler
 
-from .deaths import Death
-from .dump import frames_for
+from .heirs.deaths import Death
 from .join import Joiner
 from .lane import Lane, Outlet
 from .pace import Pace
+from .sending.spool import Spool
+from .sending.spool_names import Closed
 from .shape import Shaper
-from .spool import Spool
-from .spool_names import Closed
+from .stuck.dump import frames_for
 from .trail import Loss, Trail
 from .wallclock import stepped
 

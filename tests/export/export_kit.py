@@ -10,21 +10,21 @@ from pathlib import Path
 
 from server_tracing.capture.recorder import Recorder
 from server_tracing.config import Config
-from server_tracing.export.batch import requests_in
 from server_tracing.export.chores import Carrier, Heads
-from server_tracing.export.claims import Claims
-from server_tracing.export.deaths import Deaths
-from server_tracing.export.delivery import BackOff
 from server_tracing.export.exporter import Exporter, traits
-from server_tracing.export.in_flight import InFlight
-from server_tracing.export.inline import Inline
+from server_tracing.export.heirs.claims import Claims
+from server_tracing.export.heirs.deaths import Deaths
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.pace import Pace
 from server_tracing.export.reader import Reader
-from server_tracing.export.sender import Sender
+from server_tracing.export.sending.batch import requests_in
+from server_tracing.export.sending.delivery import BackOff
+from server_tracing.export.sending.inline import Inline
+from server_tracing.export.sending.sender import Sender
+from server_tracing.export.sending.spool import Spool
 from server_tracing.export.shape import Shaper
 from server_tracing.export.source import Source
-from server_tracing.export.spool import Spool
+from server_tracing.export.stuck.in_flight import InFlight
 from server_tracing.journal import Journal, initialise, total_size
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint

@@ -9,7 +9,7 @@ from server_tracing.export.announcer import AFTER, OFTEN, Announcer
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.pace import Pace
-from server_tracing.export.sender import PATIENCE
+from server_tracing.export.sending.sender import PATIENCE
 from server_tracing.export.shape import Shaper
 from server_tracing.record import Outcome, Request, Running
 from server_tracing.sampling import Sampler

@@ -7,12 +7,12 @@ import os
 import pytest
 from export_kit import Clock, record
 
-from server_tracing.export.backlog import Backlog
-from server_tracing.export.batch import Parcel
-from server_tracing.export.delivery import Verdict, attempt
 from server_tracing.export.exporter import ExportError
-from server_tracing.export.spool import Spool
-from server_tracing.export.spool_file import MAX_FILE
+from server_tracing.export.sending.backlog import Backlog
+from server_tracing.export.sending.batch import Parcel
+from server_tracing.export.sending.delivery import Verdict, attempt
+from server_tracing.export.sending.spool import Spool
+from server_tracing.export.sending.spool_file import MAX_FILE
 from server_tracing.record import Request, Running
 
 RECORDS = [record(number) for number in range(1, 6)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.sender import PATIENCE
+from server_tracing.export.sending.sender import PATIENCE
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Kind, Outcome, Request
 

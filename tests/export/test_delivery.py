@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from export_kit import record
 
-from server_tracing.export.batch import Parcel
-from server_tracing.export.delivery import POISON, BackOff, Verdict, attempt
 from server_tracing.export.exporter import ExportError
+from server_tracing.export.sending.batch import Parcel
+from server_tracing.export.sending.delivery import POISON, BackOff, Verdict, attempt
 
 RECORDS = [record(number) for number in range(4)]
 

@@ -17,9 +17,9 @@ from export_kit import Worker
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_tracing.export.deadman import DeadMansSwitch, free_signal
-from server_tracing.export.dump import MAX_TEXT, frames_for, parse
-from server_tracing.export.lastwords import LastWords
+from server_tracing.export.stuck.deadman import DeadMansSwitch, free_signal
+from server_tracing.export.stuck.dump import MAX_TEXT, frames_for, parse
+from server_tracing.export.stuck.lastwords import LastWords
 from server_tracing.journal.words import erase, heard
 from server_tracing.record import Frame, Kind
 
@@ -142,7 +142,7 @@ def test_a_request_that_was_held_gets_its_stack_when_the_interpreter_is_free_aga
 
 DOING = """
 import faulthandler, os, signal, sys, tempfile
-from server_tracing.export import lastwords
+from server_tracing.export.stuck import lastwords
 from server_tracing.journal import words
 {before}
 file = tempfile.TemporaryFile()

@@ -9,11 +9,11 @@ import pytest
 from export_kit import Backend, Worker, assert_balanced
 from msgspec import structs
 
-from server_tracing.export.delivery import attempt
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.overflow import MAX_HELD
-from server_tracing.export.sender import IDLE, PATIENCE, Late, Sender
+from server_tracing.export.sending.delivery import attempt
+from server_tracing.export.sending.overflow import MAX_HELD
+from server_tracing.export.sending.sender import IDLE, PATIENCE, Late, Sender
 from server_tracing.record import Request
 
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 from export_kit import origin
 
-from server_tracing.export.deaths import PATIENCE, Deaths
-from server_tracing.export.siblings import EVERY, Siblings, remembered_status
+from server_tracing.export.heirs.deaths import PATIENCE, Deaths
+from server_tracing.export.heirs.siblings import EVERY, Siblings, remembered_status
 from server_tracing.export.signals import Doorbell, ready
 from server_tracing.identity import boot_id
 from server_tracing.journal.journals import Journals

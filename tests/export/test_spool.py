@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 import pytest
 from export_kit import SECOND, Clock, record
 
-from server_tracing.export.spool import Spool
-from server_tracing.export.spool_file import pack, unpack
-from server_tracing.export.spool_names import DONE, PART, SPOOL, Name
+from server_tracing.export.sending.spool import Spool
+from server_tracing.export.sending.spool_file import pack, unpack
+from server_tracing.export.sending.spool_names import DONE, PART, SPOOL, Name
 from server_tracing.record import Event
 
 EVENT = Event(time=datetime(2026, 1, 1, tzinfo=timezone.utc), service="shop", worker_pid=1, what="boot")

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from export_kit import SECOND, WALL, Worker
 
-from server_tracing.export.in_flight import Slot
 from server_tracing.export.source import Source
+from server_tracing.export.stuck.in_flight import Slot
 from server_tracing.export.wallclock import EVERY, LEAST, WallClock, nanoseconds, stepped
 from server_tracing.record import Kind, Mark, Outcome
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 from export_kit import HEADERS, Worker
 
-from server_tracing.export.watchdog import OFTEN, SELDOM, SHARE, WITHOUT_TIMEOUT, Watchdog, too_long
-from server_tracing.export.whereabouts import Whereabouts
+from server_tracing.export.stuck.watchdog import OFTEN, SELDOM, SHARE, WITHOUT_TIMEOUT, Watchdog, too_long
+from server_tracing.export.stuck.whereabouts import Whereabouts
 from server_tracing.record import Kind, Outcome
 
 

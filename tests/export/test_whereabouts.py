@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from server_tracing.export.whereabouts import Whereabouts
+from server_tracing.export.stuck.whereabouts import Whereabouts
 from server_tracing.record import Kind
 
 

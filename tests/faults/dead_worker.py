@@ -8,11 +8,11 @@ from pathlib import Path
 from export_kit import Backend, Clock, Worker, origin, settings
 
 from server_tracing.capture.faults import fault_from
-from server_tracing.export.deaths import UNKNOWN, Deaths
 from server_tracing.export.exporter import ExportError
-from server_tracing.export.inline import Inline
+from server_tracing.export.heirs.deaths import UNKNOWN, Deaths
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.pace import Pace
+from server_tracing.export.sending.inline import Inline
 from server_tracing.export.shape import Shaper
 from server_tracing.export.source import Source
 from server_tracing.journal import Journal, initialise, open_map, total_size

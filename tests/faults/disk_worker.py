@@ -175,7 +175,8 @@ def main(fault: str, folder: str) -> None:
     disk.prepare()
 
     from server_tracing import config, export, worker
-    from server_tracing.export import chores, complaints, sender
+    from server_tracing.export import chores, complaints
+    from server_tracing.export.sending import sender
     from server_tracing.record import Outcome
     from server_tracing.store import Store, StoreError, View
 

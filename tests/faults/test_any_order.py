@@ -17,7 +17,7 @@ from report import size
 
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.sender import Sender
+from server_tracing.export.sending.sender import Sender
 from server_tracing.identity import new_id
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint

@@ -16,7 +16,7 @@ from report import report, size
 from server_tracing.config.settings import Local
 from server_tracing.export.exporter import ExportError, Setup
 from server_tracing.export.local import LocalExporter
-from server_tracing.export.sender import PATIENCE, Sender
+from server_tracing.export.sending.sender import PATIENCE, Sender
 from server_tracing.identity import new_id
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Outcome, Request
@@ -25,10 +25,16 @@ from server_tracing.store import Store
 MODULES = {
     "journal": ["journal/__init__.py", "journal/ring.py", "journal/pages.py", "journal/frames.py"],
     "places": ["journal/journals.py", "journal/locks.py", "journal/maps.py", "journal/leftovers.py"],
-    "claims": ["export/claims.py", "export/source.py", "export/lane.py", "export/reader.py"],
-    "spool": ["export/spool.py", "export/spool_file.py", "export/spool_names.py"],
-    "sender": ["export/sender.py", "export/overflow.py", "export/backlog.py"],
-    "store": ["store/__init__.py", "store/file.py", "store/writer.py", "export/local.py", "export/inline.py"],
+    "claims": ["export/heirs/claims.py", "export/source.py", "export/lane.py", "export/reader.py"],
+    "spool": ["export/sending/spool.py", "export/sending/spool_file.py", "export/sending/spool_names.py"],
+    "sender": ["export/sending/sender.py", "export/sending/overflow.py", "export/sending/backlog.py"],
+    "store": [
+        "store/__init__.py",
+        "store/file.py",
+        "store/writer.py",
+        "export/local.py",
+        "export/sending/inline.py",
+    ],
 }
 BEFORE, REQUESTS, BATCH = 3, 10, 4
 ONE_FILE = BATCH + 1  # what a spool file holds in this life: it is delivered as one batch

@@ -22,7 +22,7 @@ from report import report
 
 from server_tracing.export.exporter import Setup
 from server_tracing.export.jsonl import JsonLinesExporter
-from server_tracing.export.spool import Spool
+from server_tracing.export.sending.spool import Spool
 from server_tracing.journal.journals import HOMELESS, Journals
 from server_tracing.journal.ring import MINIMAL_ROOM
 from server_tracing.record import Kind

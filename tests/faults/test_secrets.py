@@ -16,7 +16,7 @@ from server_tracing.capture.faults import fault_from
 from server_tracing.export.console import line
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.memory import MemoryExporter
-from server_tracing.export.spool_file import pack
+from server_tracing.export.sending.spool_file import pack
 from server_tracing.record import Kind, Outcome
 
 SECRET = "hunter2pa55w0rd"

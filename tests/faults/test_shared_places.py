@@ -17,7 +17,7 @@ from export_kit import Clock, Worker, origin
 from server_tracing import last_good
 from server_tracing.commands.common import as_owner
 from server_tracing.config import load
-from server_tracing.export.spool import Spool
+from server_tracing.export.sending.spool import Spool
 from server_tracing.journal.journals import Journals
 from server_tracing.statedir import StateDirError, ensure_private_dir
 from server_tracing.store import Store, StoreError, View

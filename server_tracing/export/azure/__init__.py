@@ -10,12 +10,12 @@ work. Measured and read in opencensus-ext-azure 1.1.15:
 - its Options read a connection string that ends with `;`, has a value with `=`, or a key in capitals, as an
   error, and look into the environment by themselves: config/connection_string.py;
 - its exporter starts statsbeat (telemetry to Microsoft, the first of it sent from the constructor), and its
-  thread does not survive a fork: export/sender.py has one per worker, born after it;
+  thread does not survive a fork: export/sending/sender.py has one per worker, born after it;
 - its transport drops a batch on quota, on an unknown status, on any network error when statsbeat is off, and
   all of a partial success that it cannot read; does not read Retry-After; opens a connection per batch and
   compresses nothing: courier.py, answers.py;
 - its storage keeps batches for seven days where the service takes 48 hours, readable by everybody, and loses
-  what is not JSON: export/spool.py;
+  what is not JSON: export/sending/spool.py;
 - its envelopes: exceptions are rejected, roles are called `gunicorn`, counts are wrong under sampling:
   envelopes.py and its neighbours. docs/application-insights.md has the differences field by field.
 """

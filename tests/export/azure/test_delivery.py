@@ -19,7 +19,7 @@ from server_tracing.export.azure.answers import QUOTA_PAUSE, WRONG_PLACE_PAUSE, 
 from server_tracing.export.azure.wire import Reply
 from server_tracing.export.exporter import ExportError, Setup
 from server_tracing.export.pace import Pace
-from server_tracing.export.spool_file import pack, unpack
+from server_tracing.export.sending.spool_file import pack, unpack
 from server_tracing.record import Counts
 
 

@@ -14,7 +14,8 @@ from server_tracing.record import Record, Request
 from .delivery import POISON, Verdict
 
 if TYPE_CHECKING:
-    from .lane import Lane
+    from server_tracing.export.lane import Lane
+
     from .spool import Claimed
 
 

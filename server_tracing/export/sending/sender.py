@@ -15,14 +15,14 @@ from time import monotonic
 from typing import NamedTuple
 
 from server_tracing import unpatched
+from server_tracing.export.exporter import Exporter, Parting, Tended, close_exporter, traits
+from server_tracing.export.signals import Bell
 from server_tracing.record import Record
 
 from .backlog import Backlog
 from .batch import Batch, Parcel
 from .delivery import BackOff, Verdict, attempt
-from .exporter import Exporter, Parting, Tended, close_exporter, traits
 from .overflow import Overflow, is_much
-from .signals import Bell
 from .spool import Claimed, Spool
 
 PATIENCE = 3.0  # seconds a batch may keep its room in the journal

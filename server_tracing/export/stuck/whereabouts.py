@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from server_tracing.export.pace import Pace
 from server_tracing.record import Kind
 
 from .in_flight import Slot
-from .pace import Pace
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

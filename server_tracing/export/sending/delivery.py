@@ -6,9 +6,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from server_tracing.export.exporter import ExportError
 from server_tracing.record import Record
-
-from .exporter import ExportError
 
 POISON = 3  # attempts that may end in an exception nobody expected; after them the records are dropped
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from server_tracing import unpatched
+from server_tracing.export.pace import Pace
 from server_tracing.record import Record
 from server_tracing.statedir import StateDirError, ensure_private_dir
 
 from .batch import Parcel, requests_in
-from .pace import Pace
 from .spool_file import MAX_FILE, Rest, lasting, note, pack, unpack
 from .spool_names import DELIVERED, DONE, PART, SPOOL, Closed, Name, closed_by, done
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
+from server_tracing.export.source import Source
 from server_tracing.journal import Journal
 from server_tracing.journal.journals import Journals
 from server_tracing.journal.ledger import Checkpoint
 from server_tracing.store import StoreError
 
 from .deaths import UNKNOWN, Deaths
-from .source import Source
 
 EVERY = 1.5  # seconds between looks, so that a killed worker's requests are seen within five
 AT_ONCE = 8  # journals in hand

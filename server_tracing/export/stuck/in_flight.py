@@ -11,11 +11,10 @@ from typing import Protocol
 
 import msgspec
 
+from server_tracing.export.join import Joiner
+from server_tracing.export.trail import Trail
 from server_tracing.journal import Journal
 from server_tracing.record import Head, Kind, Stack
-
-from .join import Joiner
-from .trail import Trail
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from server_tracing.export.stuck.dump import Dump, parse
 from server_tracing.journal import Journal
-
-from .dump import Dump, parse
 
 Told = tuple[str, int]  # a reason, and the monotonic stamp at which that was known
 Ask = Callable[[int], "Told | None"]  # takes a pid

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from server_tracing import oom
+from server_tracing.export.signals import ready
 from server_tracing.identity import boot_id
 from server_tracing.journal.journals import Journals
 from server_tracing.record import Origin
 
 from .deaths import Told
-from .signals import ready
 
 EVERY = 0.2  # seconds between looks for new ones: who is not known yet dies unseen; 50 us each
 REMEMBERED = 64  # deaths

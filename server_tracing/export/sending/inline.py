@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 
+from server_tracing.export.exporter import Exporter, Resumable, close_exporter, traits
 from server_tracing.record import Record
 
 from .batch import Batch
 from .delivery import BackOff, Verdict, attempt
-from .exporter import Exporter, Resumable, close_exporter, traits
 from .spool import Spool
 
 MAX_HELD = 2000  # records waiting for an exporter that cannot take them

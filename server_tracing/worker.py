@@ -156,18 +156,16 @@ def _assemble(
         log.warning("%s", note)
     recorder = Recorder(journal, headers=config.capture.headers)
     sampler = sampler_for(config)
-    pipeline = export.start(
-        loaded,
-        journal,
-        journals,
+    process = export.Process(
         open_slots=lambda: list(recorder.open.values()),
         trusted_proxies=trusted_proxies,
-        timeout=timeout,
+        stuck_after=export.too_long(config.capture.stuck_after, timeout),
         reasons=reasons,
         sampler=sampler,
         applications=lambda: recorder.applications,
         whereabouts=export.Whereabouts(slot_in, lambda: recorder.loops, lambda: recorder.pools),
     )
+    pipeline = export.start(loaded, journal, journals, process)
     recorder.mark("boot", f"{server} {worker_class}".strip())
     host = partial(host_for, recorder, config, sampler, addresses(trusted_proxies))
     if config.response_header:

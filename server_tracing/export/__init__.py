@@ -10,7 +10,9 @@ here assumes that the requests were served by this process: a journal is read th
 Imports the root modules only, and a backend's library not before its exporter is asked for.
 """
 
-from .pipeline import Pipeline, Summary, recover, start
+from .pipeline import Pipeline, Process, start
+from .recovery import Summary, recover
+from .stuck.watchdog import too_long
 from .stuck.whereabouts import Whereabouts
 
-__all__ = ["Pipeline", "Summary", "Whereabouts", "recover", "start"]
+__all__ = ["Pipeline", "Process", "Summary", "Whereabouts", "recover", "start", "too_long"]

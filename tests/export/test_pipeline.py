@@ -56,7 +56,7 @@ class Running:
             loaded,
             self.journal,
             self.journals,
-            open_slots=lambda: list(self.recorder.open.values()),
+            export.Process(open_slots=lambda: list(self.recorder.open.values())),
             exporters=exporters or None,
         )
 
@@ -175,14 +175,14 @@ def test_a_child_that_was_forked_cannot_stop_its_parents_pipeline(loaded):
 
 def test_recover_says_what_a_backend_that_is_down_still_has_to_get(loaded, monkeypatch):
     """Nothing is lost over it, and it does not wait for ever."""
-    monkeypatch.setattr("server_tracing.export.pipeline.RECOVER_WAIT", 0.0)
+    monkeypatch.setattr("server_tracing.export.recovery.WAIT", 0.0)
     running = Running(loaded, Backend(*[ExportError("down")] * 9999))
     running.serve("/a")
     running.pipeline.stop(0.5)
     summary = export.recover(loaded, exporters=[Backend(*[ExportError("refused")] * 9999)])
     assert summary.spooled == {"backend": 1}
     backend = Backend()
-    monkeypatch.setattr("server_tracing.export.pipeline.RECOVER_WAIT", LONG)
+    monkeypatch.setattr("server_tracing.export.recovery.WAIT", LONG)
     assert export.recover(loaded, exporters=[backend]).spooled == {"backend": 0}
     assert backend.paths == ["/a"]
 

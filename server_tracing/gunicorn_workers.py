@@ -14,7 +14,7 @@ import msgspec
 from server_tracing import worker
 from server_tracing.capture import gunicorn as capture
 from server_tracing.capture import gunicorn_lifecycle as lifecycle
-from server_tracing.capture.gunicorn_reasons import Reasons, dead_children, watch_deaths
+from server_tracing.capture.gunicorn_reasons import Reasons, watch_deaths
 from server_tracing.config import ConfigError, Loaded, load, resolve_state_dir
 from server_tracing.instrument import instrument as before_import
 from server_tracing.journal.folders import SHM, Folders
@@ -63,7 +63,7 @@ def renew(server: Any, settings: dict[str, object]) -> Master:
         return _master
     reasons = _master.reasons if _master else Reasons()
     if _master is None:
-        watch_deaths(server, reasons, dead_children)
+        watch_deaths(server, reasons)
     _master = Master(loaded, reasons, owner_of_state(server, loaded))
     return _master
 
@@ -134,11 +134,12 @@ def of_this_user(loaded: Loaded) -> Loaded:
 
 
 def abort(serving: Any) -> None:
-    """In a worker that gunicorn is about to kill: leave a mark, and nothing else."""
+    """In a worker that got SIGABRT, and has a second if it is gunicorn's: leave a mark, and nothing else."""
     traced = vars(serving).get("server_tracing")
     if traced is not None:
         serving.server_tracing_seconds = ABORTED_SECONDS
-        traced.abort("timeout")
+        serving.server_tracing_aborted = why = lifecycle.why_aborted(serving)
+        traced.abort(why)
 
 
 def end(serving: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -17,7 +17,7 @@ from gunicorn.config import Config
 from server_tracing import gunicorn as door
 from server_tracing import gunicorn_workers
 from server_tracing.capture import gunicorn_lifecycle as lifecycle
-from server_tracing.capture.gunicorn_reasons import EXIT, ROOM, SIGNAL, TIMEOUT, Death, Reasons, watch_deaths
+from server_tracing.capture.gunicorn_reasons import EXIT, ROOM, SIGNAL, TIMEOUT, Reasons, watch_deaths
 
 DOOR = "python:server_tracing.gunicorn"
 TRACING = Path(__file__).parents[1] / "gunicorn_conf" / "tracing.py"
@@ -322,44 +322,101 @@ def test_what_the_parent_notes_its_children_read() -> None:
     os.close(there)
 
 
-def test_deaths_are_noted_before_gunicorn_reaps() -> None:
-    """An aborted worker timed out, whatever it then died of."""
-    order: list[str] = []
-    workers = {1: SimpleNamespace(aborted=True), 2: SimpleNamespace(aborted=False)}
-    master = SimpleNamespace(WORKERS=workers, reap_workers=lambda: order.append("reaped"))
-    reasons = Reasons()
+class Reaping:
+    """A master that reaps as gunicorn does, children who died with these wait statuses, and their kernel."""
 
-    def dead(pids: Any) -> list[Death]:
-        order.append("looked")
-        return [Death(pid, SIGNAL, 9) for pid in pids]
+    def __init__(self, statuses: dict[int, int], aborted: tuple[int, ...] = ()) -> None:
+        self.WORKERS = {pid: SimpleNamespace(aborted=pid in aborted) for pid in statuses}
+        self.dead = list(statuses.items())
+        self.reaped: list[int] = []
 
-    watch_deaths(master, reasons, dead)
+    def waitpid(self, pid: int, options: int) -> tuple[int, int]:
+        assert (pid, options) == (-1, os.WNOHANG)
+        return self.dead.pop(0) if self.dead else (0, 0)
+
+    def reap_workers(self) -> None:
+        while (found := self.waitpid(-1, os.WNOHANG))[0]:
+            del self.WORKERS[found[0]]
+            self.reaped.append(found[0])
+
+
+class Heart:
+    """What a worker shows its master, so many seconds ago; None: no more."""
+
+    def __init__(self, ago: float | None) -> None:
+        self.ago = ago
+
+    def last_update(self) -> float:
+        if self.ago is None:
+            raise ValueError
+        return time.monotonic() - self.ago
+
+
+@pytest.mark.parametrize(
+    ("ago", "timeout", "reason"),
+    [(31.0, 30, "timeout"), (1.0, 30, "signal 6"), (99.0, 0, "signal 6"), (None, 30, "timeout")],
+)
+def test_only_who_is_late_was_aborted_by_its_master(ago: float | None, timeout: int, reason: str) -> None:
+    """Anybody may send SIGABRT; a worker without a timeout gets none of gunicorn."""
+    worker = SimpleNamespace(tmp=Heart(ago), cfg=SimpleNamespace(timeout=timeout))
+    assert lifecycle.why_aborted(worker) == reason
+
+
+def test_deaths_are_noted_while_gunicorn_reaps() -> None:
+    """An aborted worker timed out, whatever it then died of. The system is left as it was."""
+    master: Any = Reaping({1: 9, 2: 9, 3: 11, 4: 3 << 8}, aborted=(1,))
+    waitpid, reasons = master.waitpid, Reasons()
+    watch_deaths(master, reasons, lambda: 0, master)
     master.reap_workers()
-    assert order == ["looked", "reaped"]
-    assert [told(reasons, pid) for pid in (1, 2)] == ["timeout", "signal 9"]
+    assert [told(reasons, pid) for pid in (1, 2, 3, 4)] == ["timeout", "signal 9", "signal 11", "exit 3"]
+    assert (master.reaped, master.waitpid) == ([1, 2, 3, 4], waitpid)
+
+
+def test_a_worker_that_dies_while_another_is_reaped_is_noted_too() -> None:
+    """Between two looks at who is dead there is always a moment."""
+    master: Any = Reaping({1: 9, 2: 6})
+    last = master.dead.pop()
+    reasons, known = Reasons(), master.waitpid
+
+    def another_dies(pid: int, options: int) -> tuple[int, int]:
+        found: tuple[int, int] = known(pid, options)
+        master.dead += [last] if found[0] == 1 else []
+        return found
+
+    master.waitpid = another_dies
+    watch_deaths(master, reasons, lambda: 0, master)
+    master.reap_workers()
+    assert [told(reasons, pid) for pid in (1, 2)] == ["signal 9", "signal 6"]
 
 
 def test_a_kill_for_want_of_memory_is_told_from_any_other() -> None:
     """The control group's count has gone up."""
-    workers = {pid: SimpleNamespace(aborted=False) for pid in (1, 2, 3)}
-    master = SimpleNamespace(WORKERS=workers, reap_workers=lambda: None)
-    reasons, count, dying = Reasons(), iter((4, 4, 5)), iter((1, 2))
-    watch_deaths(
-        master, reasons, lambda pids: [Death(next(dying), SIGNAL, 9), Death(3, SIGNAL, 11)], count.__next__
-    )
-    master.reap_workers()
+    master: Any = Reaping({1: 9, 2: 9, 3: 11})
+    reasons, count = Reasons(), iter((4, 4, 5))
+    watch_deaths(master, reasons, count.__next__, master)
     master.reap_workers()
     assert [told(reasons, pid) for pid in (1, 2, 3)] == ["signal 9", "signal 9 (out of memory)", "signal 11"]
 
 
+def test_a_child_that_is_no_worker_is_nobody_s_business() -> None:
+    """A new master of an upgrade, say."""
+    master: Any = Reaping({1: 9})
+    master.WORKERS.clear()
+    master.reap_workers = lambda: master.waitpid(-1, os.WNOHANG)
+    reasons = Reasons()
+    watch_deaths(master, reasons, lambda: 0, master)
+    assert master.reap_workers() == (1, 9)
+    assert reasons.reason_for(1) is None
+
+
 def test_a_master_that_cannot_look_still_reaps() -> None:
     """What goes wrong in us is nothing to gunicorn."""
-    reaped: list[int] = []
-    master = SimpleNamespace(WORKERS={1: None}, reap_workers=lambda: reaped.append(1))
+    master: Any = Reaping({1: 9})
 
-    def dead(pids: Any) -> list[Death]:
+    def fail(*arguments: Any) -> None:
         raise OSError
 
-    watch_deaths(master, Reasons(), dead)
+    reasons = SimpleNamespace(note=fail)
+    watch_deaths(master, cast("Reasons", reasons), lambda: 0, master)
     master.reap_workers()
-    assert reaped == [1]
+    assert master.reaped == [1]

@@ -7,7 +7,10 @@ so that whoever set one keeps it: it runs as before, and what it raises reaches 
 from __future__ import annotations
 
 import functools
+import math
 import os
+import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -113,6 +116,16 @@ def facts(worker: Any) -> dict[str, Any]:
         "timeout": cfg.timeout or None,
         "trusted_proxies": cfg.forwarded_allow_ips,
     }
+
+
+def why_aborted(worker: Any) -> str:
+    """Why a worker gets SIGABRT, in its handler: its master sends it to those that are late, by the reckoning
+    of its `murder_workers`, and to no others."""
+    try:
+        late = time.monotonic() - worker.tmp.last_update() > (worker.cfg.timeout or math.inf)
+    except (OSError, ValueError):  # closed: it has ended, and yet is here
+        late = True
+    return "timeout" if late else f"signal {int(signal.SIGABRT)}"
 
 
 def refuse_to_start(server: Any, sentence: str) -> NoReturn:

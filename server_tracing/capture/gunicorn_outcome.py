@@ -39,11 +39,11 @@ def ending(exc: BaseException) -> Ending:
     if is_named(exc, "GreenletExit"):  # the worker's graceful timeout is over
         return Ending(Outcome.KILLED, "exit", exc)
     frames = frames_of(exc)
-    module, function = raised_by(frames)
-    if not is_servers(module):
+    frame = raising(frames)
+    if frame is None or not is_servers(module_of(frame)):
         return Ending(Outcome.ERROR, "", exc)
     if isinstance(exc, SystemExit):  # raised by a signal handler, wherever the request was
-        return Ending(Outcome.KILLED, "timeout" if function == "handle_abort" else "exit", exc)
+        return Ending(Outcome.KILLED, aborted(frame) or "exit", exc)
     if type(exc).__module__ == "gunicorn.http.errors" and not is_named(exc, *NO_REFUSAL):
         return Ending(Outcome.REJECTED, words(exc))  # a body that is no HTTP, read by the application
     if isinstance(exc, OSError) or is_named(exc, *HTTP2_GONE):
@@ -72,13 +72,19 @@ def frames_of(exc: BaseException) -> list[FrameType]:
     return frames[::-1]
 
 
-def raised_by(frames: list[FrameType]) -> tuple[str, str]:
-    """Module and function of the code that raised, the sockets' own left out."""
+def raising(frames: list[FrameType]) -> FrameType | None:
+    """The frame that raised, the sockets' own left out."""
     for frame in frames:
-        module = module_of(frame)
-        if module.partition(".")[0] not in PLUMBING:
-            return module, frame.f_code.co_name
-    return "", ""
+        if module_of(frame).partition(".")[0] not in PLUMBING:
+            return frame
+    return None
+
+
+def aborted(frame: FrameType) -> str:
+    """Why, if it is the handler of SIGABRT: our hook ran in it, and left word on the worker."""
+    if frame.f_code.co_name != "handle_abort":
+        return ""
+    return str(getattr(frame.f_locals.get("self"), "server_tracing_aborted", "timeout"))
 
 
 def is_servers(module: str) -> bool:

@@ -1,8 +1,9 @@
 """Why workers died, as far as the master knows: a small table in memory shared with every worker.
 
 Mapped before the first fork, written by the master alone, read by whoever adopts a dead worker's journal.
-The master learns it by looking at its dead children without reaping them (`waitid` with WNOWAIT) just
-before gunicorn reaps them: gunicorn's hooks are not told the wait status.
+The master learns it from `os.waitpid`, watched for as long as gunicorn reaps: its hooks are not told the wait
+status, and who looks at the dead before they are reaped (`waitid` with WNOWAIT) misses those that die
+meanwhile: of three workers killed at once one was `unknown` (ran).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
@@ -55,50 +56,51 @@ class Reasons:
 class Death(NamedTuple):
     """A dead child: `by` is SIGNAL or EXIT, `number` the signal's or the exit code."""
 
-    pid: int
     by: int
     number: int
 
 
 def watch_deaths(
-    arbiter: Any,
-    reasons: Reasons,
-    dead: Callable[[Iterable[int]], list[Death]],
-    kills: Callable[[], int] = oom.kills,
+    arbiter: Any, reasons: Reasons, kills: Callable[[], int] = oom.kills, system: Any = os
 ) -> None:
-    """Have this master note why its workers died, each time before it reaps them."""
+    """Have this master note why its workers died while it reaps them."""
     reap = arbiter.reap_workers
     starved = kills()
 
-    def cause(death: Death) -> int:
+    def cause(worker: Any, death: Death) -> int:
         nonlocal starved
-        if getattr(arbiter.WORKERS.get(death.pid), "aborted", False):
+        if getattr(worker, "aborted", False):
             return TIMEOUT
-        if (death.by, death.number) != (SIGNAL, signal.SIGKILL):
+        if death != (SIGNAL, signal.SIGKILL):
             return death.by
         before, starved = starved, kills()
         return STARVED if starved > before else SIGNAL
 
+    def note(pid: int, status: int) -> None:
+        if pid in arbiter.WORKERS:  # not yet taken out
+            death = death_of(status)
+            reasons.note(pid, cause(arbiter.WORKERS[pid], death), death.number)
+
     def reap_workers() -> Any:
-        with suppress(Exception):  # a master that is not what it was goes on without
-            for death in dead(list(arbiter.WORKERS)):
-                reasons.note(death.pid, cause(death), death.number)
-        return reap()
+        waitpid = system.waitpid
+
+        def noted(*arguments: Any) -> tuple[int, int]:
+            pid, status = waitpid(*arguments)
+            with suppress(Exception):  # a master that is not what it was goes on without
+                note(pid, status)
+            return pid, status
+
+        system.waitpid = noted
+        try:
+            return reap()
+        finally:
+            system.waitpid = waitpid
 
     arbiter.reap_workers = reap_workers
 
 
-def dead_children(pids: Iterable[int]) -> list[Death]:
-    """Which of these children are dead; they stay unreaped."""
-    return [death for pid in pids if (death := dead_child(pid)) is not None]
-
-
-def dead_child(pid: int) -> Death | None:
-    """How this child died, if it did."""
-    try:
-        info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except OSError:  # reaped already
-        return None
-    if info is None:
-        return None
-    return Death(pid, EXIT if info.si_code == os.CLD_EXITED else SIGNAL, info.si_status)
+def death_of(status: int) -> Death:
+    """How a child died, by its wait status."""
+    if os.WIFSIGNALED(status):
+        return Death(SIGNAL, os.WTERMSIG(status))
+    return Death(EXIT, os.WEXITSTATUS(status))

@@ -20,7 +20,7 @@ from server_tracing.record import Origin
 
 MAGIC = b"STJRNL02"
 LARGEST = 1 << 30  # ring
-ABORT_REASONS = ("", "timeout", "signal", "exit")
+ABORT_REASONS = ("", "timeout", "signal", "exit", "signal 6")
 
 _HEADERS = (0, 5120)
 _HEADER = struct.Struct("<8sQIII")  # magic, ring size, salt, length of the origin, crc32 of all but the magic

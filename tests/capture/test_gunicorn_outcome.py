@@ -92,6 +92,17 @@ def test_an_abort_is_a_timeout_wherever_the_request_was() -> None:
     assert ending(exc) == (Outcome.KILLED, "timeout", exc)
 
 
+def test_an_abort_that_was_nobodys_timeout_says_what_our_hook_made_of_it() -> None:
+    """It left word on the worker."""
+    code = "def handle_abort(self): raise SystemExit(1)"
+    namespace: dict[str, Any] = {"__name__": "gunicorn.workers.base"}
+    exec(code, namespace)
+    worker = SimpleNamespace(server_tracing_aborted="signal 6")
+    with pytest.raises(SystemExit) as caught:
+        namespace["handle_abort"](worker)
+    assert ending(caught.value)[:2] == (Outcome.KILLED, "signal 6")
+
+
 def test_a_quick_stop_is_an_exit() -> None:
     """The same by SIGQUIT; and what a graceful timeout does to greenlets."""
     quit_ = raised(SystemExit(0), "gunicorn.workers.base", APP, SERVER, function="handle_quit")

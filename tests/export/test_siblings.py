@@ -159,6 +159,8 @@ CRASHED = "Fatal Python error: Segmentation fault\n"
     ("journal", "master", "sibling", "words", "reason"),
     [
         (Dead("timeout"), ("signal 9", 200), None, "", "timeout"),
+        (Dead("signal 6"), ("exit 1", 200), None, "", "signal 6"),
+        (Dead("signal 6"), ("timeout", 200), None, "", "timeout"),
         (Dead(), ("signal 9", 200), ("signal 6", 200), CRASHED, "signal 9"),
         (Dead(), None, ("signal 6", 200), CRASHED, "signal 6"),
         (Dead(), None, None, CRASHED, "signal 11"),
@@ -168,6 +170,8 @@ CRASHED = "Fatal Python error: Segmentation fault\n"
     ],
     ids=[
         "own mark",
+        "another one",
+        "a timeout that came too late to be seen",
         "master",
         "sibling",
         "last words",

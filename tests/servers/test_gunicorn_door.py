@@ -322,6 +322,14 @@ def test_a_worker_that_cannot_even_be_aborted() -> None:
     assert (record["path"], record["outcome"], record["reason"]) == ("/hold", "killed", "timeout")
 
 
+def test_a_worker_that_somebody_else_aborts() -> None:
+    """That is no timeout."""
+    with start([*TRACED, "-w", "2"]) as server:
+        server.talk(get("/abort"))
+        (record,) = server.records(1)
+    assert (record["path"], record["outcome"], record["reason"]) == ("/abort", "killed", "signal 6")
+
+
 def test_a_quick_stop_in_a_request() -> None:
     """SIGQUIT ends the worker in the middle: killed, by an exit."""
     with start(TRACED) as server:

@@ -104,6 +104,11 @@ def die(environ: Environ, start: Start) -> Iterable[bytes]:
     return []
 
 
+def abort(environ: Environ, start: Start) -> Iterable[bytes]:
+    os.kill(os.getpid(), signal.SIGABRT)
+    return []
+
+
 def leave(environ: Environ, start: Start) -> Iterable[bytes]:
     raise SystemExit(7)
 
@@ -127,6 +132,7 @@ ALL = (
     slow,
     hold,
     die,
+    abort,
     leave,
     pid,
 )

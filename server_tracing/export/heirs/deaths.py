@@ -47,7 +47,7 @@ class Deaths:
             return None
         told = told or self._told(self._sibling, journal) or ("", 0)
         dump = parse(words)
-        own = journal.aborted
+        own = "" if told[0] == "timeout" else journal.aborted
         last = f"signal {dump.signal}" if dump.signal else "exit" if journal.closed_cleanly else "unknown"
         return Death(own or told[0] or last, told[1], dump)
 

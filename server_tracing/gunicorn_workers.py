@@ -117,7 +117,7 @@ def begin(serving: Any, master: Master) -> None:
         traced = worker.start(loaded, reasons=master.reasons.reason_for, **lifecycle.facts(serving))
         if traced is not None:
             serving.server_tracing = traced
-            capture.attach(serving, traced.recorder, loaded.config.capture.cpu, lambda: end(serving))
+            capture.attach(serving, traced.recorder, loaded.config.capture.cpu, traced.stop)
     except Exception:
         serving.log.exception("tracing is off in this worker: it could not be started")
 
@@ -146,4 +146,4 @@ def end(serving: Any) -> None:
     """In a worker that exits: deliver what can be delivered."""
     traced = vars(serving).get("server_tracing")
     if traced is not None:
-        traced.stop(vars(serving).get("server_tracing_seconds", worker.STOP_SECONDS))
+        traced.stop_when_served(vars(serving).get("server_tracing_seconds", worker.STOP_SECONDS))

@@ -6,6 +6,7 @@ that process is done. Neither raises, and neither does anything in a master or i
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -57,12 +58,33 @@ class Worker:
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Deliver what can be delivered in `seconds`; the rest waits for whoever comes next."""
-        if self._stopped or self.pid != os.getpid():
+        if self._part():
+            self._leave(seconds)
+
+    def stop_when_served(self, seconds: float = STOP_SECONDS) -> None:
+        """As `stop`, but requests that threads of the server's are still at come to their end before it. The
+        interpreter waits for threads before it does what is registered here: gthread gives up a request
+        after its graceful timeout, and yet its client gets the answer (ran)."""
+        if not self._part():
             return
+        if self.recorder.open:
+            atexit.register(self._leave, seconds)
+        else:
+            self._leave(seconds)
+
+    def _part(self) -> bool:
+        """Note that this process ends, by itself; False if it has said so, or is another one."""
+        if self._stopped or self.pid != os.getpid():
+            return False
         self._stopped = True
+        self.recorder.mark("exit")
+        self.journal.close_cleanly()
+        return True
+
+    def _leave(self, seconds: float) -> None:
+        if self.pid != os.getpid():
+            return
         try:
-            self.recorder.mark("exit")
-            self.journal.close_cleanly()
             self._pipeline.stop(seconds)
         except Exception:
             log.exception(

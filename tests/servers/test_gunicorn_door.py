@@ -21,6 +21,7 @@ from harness import (
     environment,
     events,
     get,
+    read_all,
     start,
     status_of,
     talk,
@@ -328,6 +329,19 @@ def test_a_worker_that_somebody_else_aborts() -> None:
         server.talk(get("/abort"))
         (record,) = server.records(1)
     assert (record["path"], record["outcome"], record["reason"]) == ("/abort", "killed", "signal 6")
+
+
+def test_a_request_whose_worker_has_given_it_up_is_answered_all_the_same() -> None:
+    """gthread's threads are waited for after `worker_exit`, and then nobody kills the worker."""
+    arguments = [*TRACED, "-k", "gthread", "--threads", "2", "--graceful-timeout", "1", "--max-requests", "2"]
+    with start(arguments) as server:
+        with connect(server.address) as client:
+            client.sendall(get("/slow?4"))
+            server.wait_for_log("slow now")
+            assert status_of(server.talk(get("/next"))) == 200
+            assert status_of(read_all(client)) == 200
+        found = {record["path"]: record for record in server.records(2)}
+    assert (found["/slow"]["outcome"], found["/slow"]["status"]) == ("ok", 200)
 
 
 def test_a_quick_stop_in_a_request() -> None:

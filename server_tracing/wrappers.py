@@ -2,7 +2,9 @@
 
 They see what reaches the application. Requests the server refuses and workers that die before they have
 begun one are seen by the doors only (gunicorn.py, uvicorn.py). Recording starts with the first request of
-a process, so that a server may load the application before it forks.
+a process, so that a server may load the application before it forks. It ends with the last ASGI application
+that is shut down, and starts anew where one is served once more: by a test's client, or by a program that
+starts servers of its own.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from server_tracing import config, worker
 from server_tracing.instrument import instrument
 
 _started: set[int] = set()  # processes that record because of a wrapper, this one or a parent of it
-
-
+_living: set[object] = set()  # lifespans of wrapped applications that this process serves now
+_ended = 0  # how often recording has ended in this process
 _starting = threading.Lock()
 
 
@@ -34,17 +36,21 @@ class _PerProcess:
         # A wrong setting stops the start, here.
         self._loaded = config.load(arguments=settings, completed_later=True)
         instrument(self._loaded.config)
-        self._pid = 0
+        self._pid = self._ended = 0
         self._wrapped: Any = app
 
     def of_this_process(self) -> Any:
-        if self._pid == os.getpid():
+        if self._is_begun():
             return self._wrapped
         with _starting:
-            if self._pid != os.getpid():
+            if not self._is_begun():
+                ended = _ended
                 self._wrapped = self._start()
-                self._pid = os.getpid()
+                self._pid, self._ended = os.getpid(), ended
         return self._wrapped
+
+    def _is_begun(self) -> bool:
+        return self._pid == os.getpid() and self._ended == _ended
 
     def _start(self) -> Any:
         if worker.current() is not None and os.getpid() not in _started:
@@ -64,23 +70,38 @@ class _PerProcess:
 
 class _Asgi(_PerProcess):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        if scope["type"] == "lifespan":
-            send = _ending(send)
-        return await self.of_this_process()(scope, receive, send)
+        if scope["type"] != "lifespan":
+            return await self.of_this_process()(scope, receive, send)
+        lifespan = object()
+        _living.add(lifespan)
+        try:
+            return await self.of_this_process()(scope, receive, _ending(send, lifespan))
+        finally:
+            _living.discard(lifespan)
 
 
-def _ending(send: Any) -> Any:
-    """`send`, and what is left is delivered when the application has shut down: uvicorn then ends itself
+def _ending(send: Any, lifespan: object) -> Any:
+    """`send`, and what is left is delivered when the last application has shut down: uvicorn then ends itself
     by the signal it got, and no `atexit` runs."""
 
     async def send_and_stop(message: Any) -> None:
         if message["type"].startswith("lifespan.shutdown."):
-            started = worker.current()
-            if started is not None and os.getpid() in _started:
-                started.stop()
+            _living.discard(lifespan)
+            if not _living:
+                _stop()
         await send(message)
 
     return send_and_stop
+
+
+def _stop() -> None:
+    """Recording ends; what is served from now on begins it anew."""
+    global _ended
+    started = worker.current()
+    if started is not None and os.getpid() in _started:
+        _ended += 1
+        started.stop()
+        atexit.unregister(started.stop)
 
 
 class _Wsgi(_PerProcess):
@@ -104,6 +125,7 @@ def wsgi(app: Any, **settings: object) -> Any:
 
 def _in_child() -> None:
     global _starting
+    _living.clear()
     _starting = threading.Lock()  # the inherited one may be held by a thread that does not exist here
 
 

@@ -6,7 +6,7 @@ count. What is still open is what is in flight; in the journal of a dead worker,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import msgspec
@@ -26,10 +26,12 @@ from server_tracing.record import (
     Vitals,
 )
 
-from .trail import NOWHERE, Loss, Trail
+from .trail import NOTES_DROPPED, NOWHERE, Loss, Trail
 
 MAX_SPANS = 1000  # of one request; the rest is counted
 MAX_NOTES = 1000
+# Bytes of spans and notes, kept in memory until their request ends: of one, and of all that are open.
+MAX_SAID, MAX_SAID_BY_ALL = 2 << 20, 8 << 20
 
 _begin_text = msgspec.msgpack.Decoder(Begin[str]).decode
 _begin_bytes = msgspec.msgpack.Decoder(Begin[bytes]).decode
@@ -59,6 +61,7 @@ class Joiner:
         self.afloat: dict[int, Trail] = {}  # open too, but in memory alone
         self.begun = 0
         self.ended = 0
+        self.said = 0  # bytes of spans and notes of open requests
         self.garbled = 0
         self.strangers = 0  # frames of requests that are not open: late spans, mostly
         self.gaps = 0  # places where frames are missing, in a journal that was damaged
@@ -172,6 +175,7 @@ class Joiner:
             self.strangers += 1
             return None
         self.ended += 1
+        self.said -= trail.said
         trail.end = end
         trail.position = position
         return trail
@@ -179,25 +183,46 @@ class Joiner:
     def _span(self, _position: int, payload: bytes) -> Joined:
         span = _span(payload)
         trail = self._of(span.number)
-        if trail is not None:
-            if trail.spans is None:
-                trail.spans = {}
-            if span.span_id in trail.spans or len(trail.spans) < MAX_SPANS:
-                trail.spans[span.span_id] = span
-            else:
-                trail.spans_dropped += 1
+        if trail is None:
+            return None
+        if trail.spans is None:
+            trail.spans = {}
+        known = trail.spans.get(span.span_id)
+        room = known is not None or len(trail.spans) < MAX_SPANS
+        if room and self._keeps(trail, span.span_id, len(payload)):
+            trail.spans[span.span_id] = span
+        elif known is not None:
+            known.stop = span.stop
+        else:
+            trail.spans_dropped += 1
         return None
 
     def _note(self, _position: int, payload: bytes) -> Joined:
         note = _note(payload)
         trail = self._of(note.number)
-        if trail is not None:
-            if trail.notes is None:
-                trail.notes = {}
-            place = (note.what, note.namespace, note.key)
-            if place in trail.notes or len(trail.notes) < MAX_NOTES:
-                trail.notes[place] = note
+        if trail is None:
+            return None
+        if trail.notes is None:
+            trail.notes = {}
+        place = (note.what, note.namespace, note.key)
+        room = place in trail.notes or len(trail.notes) < MAX_NOTES
+        if room and (_matters(note) or self._keeps(trail, place, len(payload))):
+            trail.notes[place] = note
+        else:
+            trail.notes_dropped += 1
         return None
+
+    def _keeps(self, trail: Trail, what: Hashable, size: int) -> bool:
+        """Is there room in memory for what is said, maybe in the place of what was said before?"""
+        if trail.sizes is None:
+            trail.sizes = {}
+        more = size - trail.sizes.get(what, 0)
+        if more > 0 and (trail.said + more > MAX_SAID or self.said + more > MAX_SAID_BY_ALL):
+            return False
+        trail.sizes[what] = size
+        trail.said += more
+        self.said += more
+        return True
 
     def _stack(self, _position: int, payload: bytes) -> Joined:
         stack = _stack(payload)
@@ -252,3 +277,8 @@ class Joiner:
 
     def __repr__(self) -> str:
         return f"<Joiner {self.in_flight} in flight · {self.ended} ended · {self.garbled} garbled>"
+
+
+def _matters(note: Note) -> bool:
+    """Is it one of the few that decide what becomes of a request, or say what is missing of it?"""
+    return note.what not in ("annotation", "metadata") or note.key == NOTES_DROPPED

@@ -38,7 +38,7 @@ from server_tracing.texts import Headers, split_target, text, text_headers
 
 from .routes import Routes
 from .stuck.stacks import exception_info, stack_text
-from .trail import Trail
+from .trail import NOTES_DROPPED, Trail
 
 Told = TypeVar("Told")
 Number = TypeVar("Number", int, float)
@@ -160,6 +160,8 @@ class Shaper:
                     request.exception = exception_info(convert(note.value, Fault), self._redactor)
                 else:
                     _note(request, note, self._said(note.value))
+        if trail.notes_dropped:
+            _note_dropped(request, trail.notes_dropped)
         if trail.spans is not None:
             request.spans = [self._span(request, span) for span in trail.spans.values()]
         request.spans_dropped += trail.spans_dropped
@@ -291,3 +293,10 @@ def _note(request: Request, note: Note, value: object) -> None:
         setattr(request, note.what, value)
     elif note.what == "spans_dropped" and isinstance(value, int):
         request.spans_dropped = value
+
+
+def _note_dropped(request: Request, count: int) -> None:
+    """Beside those that the application's side let go."""
+    ours = request.metadata.setdefault("server_tracing", {})
+    known = ours.get(NOTES_DROPPED)
+    ours[NOTES_DROPPED] = count + known if isinstance(known, int) else count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from server_tracing.record import Begin, Carried, End, Kind, Note, Span, Stack
 from server_tracing.sampling import Told
 
 NOWHERE = -1  # as a pin: the ring keeps nothing for it
+NOTES_DROPPED = "notes_dropped"  # the key of metadata that says how many annotations and metadata are missing
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -28,6 +30,9 @@ class Trail(Struct, gc=False):
     spans: dict[int, Span] | None = None  # by id: a span may come again, when it ends or is carried
     spans_dropped: int = 0
     notes: dict[tuple[str, str, str], Note] | None = None
+    notes_dropped: int = 0
+    sizes: dict[Hashable, int] | None = None  # of spans and notes, in bytes
+    said: int = 0  # all of them
     stack: Stack | None = None
     announced: bool = False  # as one that takes long
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server_tracing.export.join import MAX_NOTES, MAX_SPANS, Joiner
+from server_tracing.export.join import MAX_NOTES, MAX_SAID, MAX_SAID_BY_ALL, MAX_SPANS, Joiner
 from server_tracing.export.trail import Loss, Trail
 from server_tracing.journal.ring import MINIMAL_END
 from server_tracing.record import Kind, Outcome
@@ -98,6 +98,43 @@ def test_spans_and_notes_of_one_request_are_bounded():
         joiner.feed(64, Kind.NOTE, encode((1, "annotation", str(number), 1)))
     trail = joiner.find(1)
     assert (len(trail.spans), trail.spans_dropped, len(trail.notes)) == (MAX_SPANS, 5, MAX_NOTES)
+
+
+def said(number, key, size=32_000):
+    return encode((number, "metadata", key, "x" * size, "default"))
+
+
+def test_what_one_request_says_is_bounded_in_bytes():
+    """What finds no room in memory is counted; a span that is known ends all the same, and what was said
+    before may be said once more, as when it is carried."""
+    joiner = Joiner()
+    feed(joiner, (Kind.BEGIN_TEXT, begin(1)), (Kind.SPAN, span(1, 7, 0)))
+    for key in range(100):
+        joiner.feed(64, Kind.NOTE, said(1, str(key)))
+    trail = joiner.find(1)
+    kept = len(trail.notes)
+    assert MAX_SAID - 32_100 < trail.said <= MAX_SAID
+    assert trail.notes_dropped == 100 - kept
+    joiner.feed(64, Kind.NOTE, encode((1, "user", "", "ada")))
+    joiner.feed(64, Kind.SPAN, encode((1, 7, 0, "query", "", 5, 9, {"sql": "x" * 60_000})))
+    joiner.feed(64, Kind.SPAN, encode((1, 8, 0, "query", "", 5, 9, {"sql": "x" * 60_000})))
+    for kind, payload in trail.frames()[1:]:
+        joiner.feed(64, kind, payload)
+    assert [(one.stop, one.annotations) for one in trail.spans.values()] == [(9, {})]
+    assert (len(trail.notes), trail.notes_dropped, trail.spans_dropped) == (kept + 1, 100 - kept, 1)
+
+
+def test_what_all_requests_say_is_bounded_in_bytes():
+    """However many are open; what has ended makes room."""
+    joiner = Joiner()
+    for number in range(1, 400):
+        feed(joiner, (Kind.BEGIN_TEXT, begin(number)), (Kind.NOTE, said(number, "a")))
+    assert MAX_SAID_BY_ALL - 32_100 < joiner.said <= MAX_SAID_BY_ALL
+    assert joiner.find(399).notes_dropped == 1
+    for number in range(1, 399):
+        feed(joiner, (Kind.END, end(number)))
+    feed(joiner, (Kind.NOTE, said(399, "b")))
+    assert joiner.said == joiner.find(399).said > 32_000
 
 
 def test_frames_of_unknown_requests_are_counted():

@@ -31,7 +31,7 @@ def shape(
     notes, spans, stack = end.pop("notes", ()), end.pop("spans", ()), end.pop("stack", None)
     trail.notes = {(note.what, note.namespace, note.key): note for note in notes}
     trail.spans = {span.span_id: span for span in spans}
-    trail.stack = stack
+    trail.stack, trail.notes_dropped = stack, end.pop("notes_dropped", 0)
     trail.end = End(**{"number": 1, "stop": START + 1_500_000, "outcome": Outcome.OK, "status": 200, **end})
     return Shaper(config or settings(), origin(), proxies).request(trail)
 
@@ -160,6 +160,13 @@ def test_a_stuck_stack_is_text():
     assert (
         shape(stack=Stack(1, START, [Frame("x.txt", 3, "wait")])).stack == '  File "x.txt", line 3, in wait'
     )
+
+
+def test_a_record_says_how_much_of_what_was_said_is_missing():
+    """Those that the application's side let go, and those that found no room in memory."""
+    ours = Note(1, "metadata", "notes_dropped", 2, "server_tracing")
+    assert shape(notes=[ours], notes_dropped=3).metadata == {"server_tracing": {"notes_dropped": 5}}
+    assert shape(notes=[], notes_dropped=3).metadata == {"server_tracing": {"notes_dropped": 3}}
 
 
 def test_what_the_application_said_is_in_the_record():

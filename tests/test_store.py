@@ -13,6 +13,7 @@ from believable import NOON, after, event, failed, killed, request, requests, tr
 
 from server_tracing.journal.ledger import Checkpoint, Tally
 from server_tracing.store import FOLDED, VITALS_KEPT, Filter, Store, StoreError, View
+from server_tracing.store.batch import MAX_STORED
 from server_tracing.store.minutes import OTHER, PER_MINUTE
 
 DAY = 86_400.0
@@ -395,6 +396,20 @@ class TestBounds:
         store.close()
 
 
+class TestSizes:
+    def test_what_would_be_too_large_for_one_batch_takes_several(self, store):
+        """Whatever is stored can be read again."""
+        large = {"said": {"all": ["x" * 4000] * 700}}  # 2.8 MB
+        store.append([request(number, metadata=large) for number in range(1, 12)], "journal", 1)
+        assert len(paths(store.query())) == 11
+
+    def test_what_could_not_be_read_again_is_not_stored(self, store):
+        """It is counted as what cannot be stored, and costs the others nothing."""
+        larger = request(2, metadata={"said": {"all": ["x" * 4000] * 4200}})
+        assert store.append([request(1), larger, request(3)], "journal", 1) == 1
+        assert paths(store.query()) == ["/products/3", "/products/1"]
+
+
 class TestTrouble:
     @pytest.mark.parametrize("content", [b"not a database at all" * 100, b"\0" * 8192], ids=["text", "zeros"])
     def test_what_is_no_store_is_set_aside(self, path, content, caplog):
@@ -433,6 +448,45 @@ class TestTrouble:
             View.open(path)
         Store(path).close()
         View.open(path).close()
+
+    def test_views_in_the_place_of_tables_are_no_store(self, path):
+        """They could go on for ever: a reader says so, a writer begins a new one."""
+        Store(path).close()
+        forged = sqlite3.connect(path)
+        forged.execute("DROP TABLE totals")
+        endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
+        columns = "'local' exporter, 'seen' counter, '' reason, x value"
+        forged.execute(f"CREATE VIEW totals AS SELECT {columns} FROM ({endless})")
+        forged.close()
+        with pytest.raises(StoreError, match=r"is not laid out as ours"):
+            View.open(path)
+        Store(path).close()
+        view = View.open(path)
+        assert view.totals().exporters == {}
+        view.close()
+
+    @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
+    def test_nobody_waits_at_a_pipe(self, path, suffix):
+        """Neither a reader nor a writer, wherever SQLite would open one; what was stored is still there."""
+        store = Store(path, clock=NOON.timestamp)
+        store.append([request(1)], "journal", 1)
+        store.close()
+        if not suffix:
+            os.rename(path, path + ".kept")
+        os.mkfifo(path + suffix)
+        with pytest.raises(StoreError, match=r"is not a plain file"):
+            View.open(path)
+        store = Store(path, clock=NOON.timestamp)
+        assert paths(store.query()) == (["/products/1"] if suffix else [])
+        store.close()
+
+    def test_a_blob_larger_than_any_of_ours_is_skipped(self, store, caplog):
+        """It costs its reader no memory."""
+        store.append([request(1)], "journal", 1)
+        for table, column in (("batches", "records"), ("minutes", "counts"), ("vitals", "record")):
+            store._connection.execute(f"UPDATE {table} SET {column} = zeroblob({MAX_STORED + 1})")
+        assert (list(store.query()), store.stats()) == ([], [])
+        assert "cannot be read and is skipped" in caplog.text
 
     def test_a_file_damaged_while_open_is_replaced(self, store, path):
         """The batch in hand is stored in the new one."""

@@ -52,6 +52,7 @@ _TRIM_MUCH = (
     " WHERE id < (SELECT max(id) FROM batches) ORDER BY last, id LIMIT ?))"
     " WHERE sum - size < ?)"
 )
+_COUNTS = f"SELECT {batch.bounded('counts')} FROM minutes WHERE minute = ?"  # noqa: S608 - a constant
 _FORGET_VITALS = (
     "DELETE FROM vitals WHERE source = ? AND time <="
     " (SELECT time FROM vitals WHERE source = ? ORDER BY time DESC LIMIT 1 OFFSET ?)"
@@ -143,7 +144,7 @@ class Store(Writer):
 
     def _count(self, counted: Mapping[int, minutes.Minute]) -> None:
         for minute, more in counted.items():
-            rows = self._all("SELECT counts FROM minutes WHERE minute = ?", minute)
+            rows = self._all(_COUNTS, minute)
             known = batch.unpack_minute(rows[0][0]) if rows else []
             self._run("INSERT OR REPLACE INTO minutes VALUES (?,?)", minute, minutes.merge(known, more))
 
@@ -214,4 +215,4 @@ def _packed(requests: list[Request]) -> tuple[list[Request], list[batch.Batch]]:
 
 def _batches(requests: list[Request]) -> list[batch.Batch]:
     slices = (requests[start : start + PER_BATCH] for start in range(0, len(requests), PER_BATCH))
-    return [batch.pack(some) for some in slices]
+    return [packed for some in slices for packed in batch.pack_all(some)]

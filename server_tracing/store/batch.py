@@ -19,7 +19,8 @@ from server_tracing.store import minutes as minutes
 from server_tracing.store.minutes import OUTCOMES
 
 KEY = 6  # bytes of the trace id in the side table; see `key_of`
-MAX_INFLATED = 64 << 20  # a batch is never this big: what claims to be is not ours
+MAX_INFLATED = 16 << 20  # bytes; what claims to be more is not ours
+MAX_STORED = 16 << 20  # the same of a blob as it stands in a row
 
 log = logging.getLogger("server_tracing.store")
 _encoder = msgspec.msgpack.Encoder()
@@ -45,9 +46,20 @@ def microseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-def pack(requests: Sequence[Request]) -> Batch:
+def pack_all(requests: Sequence[Request]) -> list[Batch]:
+    """As many batches as it takes for each to be read again; ValueError of a request that is too large."""
+    encoded = _encoder.encode(requests)
+    if len(encoded) <= MAX_INFLATED:
+        return [_pack(requests, encoded)]
+    if len(requests) == 1:
+        raise _too_large(len(encoded))
+    middle = len(requests) // 2
+    return pack_all(requests[:middle]) + pack_all(requests[middle:])
+
+
+def _pack(requests: Sequence[Request], encoded: bytes) -> Batch:
     """Level 1 of zlib takes half the time of level 6, for a fifth more bytes."""
-    records = zlib.compress(_encoder.encode(requests), 1)
+    records = zlib.compress(encoded, 1)
     starts = [request.start for request in requests]
     row = (
         microseconds(min(starts)),
@@ -76,15 +88,24 @@ def encodable(records: Iterable[T]) -> list[T]:
 
 def _problem(record: object) -> Exception | None:
     try:
-        _encoder.encode(record)
+        size = len(_encoder.encode(record))
     except Exception as error:  # noqa: BLE001 - one bad record must not cost the others
         return error
-    return None
+    return None if size < MAX_INFLATED else _too_large(size)
+
+
+def _too_large(size: int) -> ValueError:
+    return ValueError(f"a record of {size:,} bytes could not be read again")
 
 
 def inflate(records: bytes) -> bytes:
     inflater = zlib.decompressobj()
     return inflater.decompress(records, MAX_INFLATED)
+
+
+def bounded(column: str) -> str:
+    """What a query asks for instead of a blob: nothing, of one that is so large that it is not ours."""
+    return f"CASE WHEN length({column}) <= {MAX_STORED} THEN {column} ELSE x'' END"
 
 
 def pack_one(record: Record) -> bytes:

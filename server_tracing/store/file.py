@@ -9,10 +9,13 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from urllib.parse import quote
 
 from server_tracing.statedir import StateDirError, ensure_private_dir, is_private, user_name
@@ -20,6 +23,7 @@ from server_tracing.statedir import StateDirError, ensure_private_dir, is_privat
 FILE = "store.sqlite"  # in the state directory
 APPLICATION = 0x53545243  # "STRC", stands in the file's header
 VERSION = 1  # of the layout below
+BESIDE = ("-wal", "-shm", "-journal")  # files that SQLite opens as well
 BUSY_SECONDS = 1.0  # how long SQLite itself waits for another writer; a batch holds the lock for about 1.5 ms
 
 LAYOUT = f"""
@@ -109,6 +113,9 @@ def read(path: str) -> sqlite3.Connection:
     """A read-only connection, while writers write; refuses in one sentence."""
     if not os.access(path, os.R_OK):
         raise _unreadable(path)
+    for file in (path, *(path + suffix for suffix in BESIDE)):
+        if os.path.lexists(file) and not _is_plain(file):  # SQLite would wait for whoever writes to a pipe
+            raise StoreError(f"The store {path} is not read: {file} is not a plain file.", "damaged")
     folder = os.path.dirname(os.path.abspath(path))
     if not is_private(folder, os.stat(folder).st_uid):  # SQLite opens more files than the one it is told
         raise StoreError(f"The store {path} is not read: other users can write to {folder}.", "unreachable")
@@ -141,10 +148,14 @@ def identity(path: str) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
+def _is_plain(path: str) -> bool:
+    return stat.S_ISREG(os.lstat(path).st_mode)
+
+
 def set_aside(path: str, why: str) -> None:
     """Rename what is in the way, so that nothing anybody may want back is deleted."""
     aside = f"{path}.unusable-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", *BESIDE):
         if os.path.lexists(path + suffix):
             os.rename(path + suffix, aside + suffix)
     log.warning("The store %s %s; it is now %s, and a new one is begun.", path, why, aside)
@@ -185,8 +196,11 @@ def _write_alone(path: str) -> sqlite3.Connection:
 
 def _try(path: str) -> tuple[sqlite3.Connection | None, str]:
     """The file at `path` as a store, or None and what is wrong with it."""
-    if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+    if os.path.lexists(path) and not _is_plain(path):
         return None, "is not a plain file"
+    for suffix in BESIDE:
+        if os.path.lexists(path + suffix) and not _is_plain(path + suffix):
+            os.rename(path + suffix, f"{path}.unusable{suffix}")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     owner = os.fstat(descriptor).st_uid
     os.close(descriptor)
@@ -222,7 +236,32 @@ def _fault(connection: sqlite3.Connection) -> str:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         return "belongs to another program"
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    return "" if version == VERSION else f"has layout {version}, and this release reads layout {VERSION}"
+    if version != VERSION:
+        return f"has layout {version}, and this release reads layout {VERSION}"
+    return "" if _layout(connection) == _our_layout() else "is not laid out as ours: it is damaged"
+
+
+def _layout(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    """What is in a file, without the comments. A view or a computed column in the place of what we made could
+    go on for ever."""
+    found = connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'"
+    ).fetchall()
+    return {(kind, name, _without_comments(str(sql))) for kind, name, sql in found}
+
+
+@cache
+def _our_layout() -> set[tuple[str, str, str]]:
+    connection = _connect(":memory:")
+    try:
+        connection.executescript(LAYOUT)
+        return _layout(connection)
+    finally:
+        connection.close()
+
+
+def _without_comments(sql: str) -> str:
+    return " ".join(re.sub("--.*", "", sql).split())
 
 
 def _try_reading(path: str) -> tuple[sqlite3.Connection | None, str]:

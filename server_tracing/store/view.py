@@ -26,6 +26,15 @@ PAGE = 32  # batches read in one go
 END_OF_TIME = FOLDED = 2**62
 MINUTE = 60_000_000  # microseconds
 
+_ARRIVED = f"SELECT id, {batch.bounded('records')} FROM batches WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+_RECORDS = f"SELECT {batch.bounded('records')} FROM batches WHERE id = ?"  # noqa: S608 - constants
+_COUNTS = f"SELECT {batch.bounded('counts')} FROM minutes WHERE minute >= ?"  # noqa: S608
+_EVENTS = (
+    f"SELECT {batch.bounded('record')} FROM events"  # noqa: S608
+    " WHERE time >= ? ORDER BY time DESC, id DESC LIMIT ?"
+)
+_VITALS = f"SELECT source, {batch.bounded('record')} FROM vitals ORDER BY source, time"  # noqa: S608
+
 
 class Filter(Struct, frozen=True, kw_only=True):
     """What to show; an empty one matches everything."""
@@ -119,7 +128,7 @@ class View:
 
     def arrivals(self, after: int) -> tuple[list[Request], int]:
         """What was stored since the mark `after`, and the next mark; for following."""
-        rows = self._all("SELECT id, records FROM batches WHERE id > ? ORDER BY id LIMIT ?", after, PAGE)
+        rows = self._all(_ARRIVED, after, PAGE)
         found = [request for _, records in rows for request in batch.unpack(records)]
         return found, rows[-1][0] if rows else after
 
@@ -141,7 +150,7 @@ class View:
             for last, number in rows:
                 if only is None or number in only:
                     # One row may have been trimmed since.
-                    for (records,) in self._all("SELECT records FROM batches WHERE id = ?", number):
+                    for (records,) in self._all(_RECORDS, number):
                         yield last, records
 
     def _holding(self, prefix: str) -> set[int]:
@@ -160,7 +169,7 @@ class View:
         """Per route, the busiest first; to the minute, and by service and route only."""
         since = int(wanted.since.timestamp() // 60) if wanted.since else 0
         found: dict[tuple[str, str, str], Counted] = {}
-        for (counts,) in self._all("SELECT counts FROM minutes WHERE minute >= ?", since):
+        for (counts,) in self._all(_COUNTS, since):
             for entry in batch.unpack_minute(counts):
                 if _chosen(wanted, entry.service, entry.route):
                     key = (entry.service, entry.method, entry.route)
@@ -181,15 +190,13 @@ class View:
     def events(self, since: datetime | None = None, limit: int = 100) -> list[Event]:
         """What happened to workers, newest first."""
         start = batch.microseconds(since) if since else 0
-        rows = self._all(
-            "SELECT record FROM events WHERE time >= ? ORDER BY time DESC, id DESC LIMIT ?", start, limit
-        )
+        rows = self._all(_EVENTS, start, limit)
         return [event for (record,) in rows if (event := batch.unpack_event(record))]
 
     def vitals(self) -> dict[str, list[WorkerVitals]]:
         """By journal id, a worker's latest vitals, oldest first."""
         found: dict[str, list[WorkerVitals]] = {}
-        for source, record in self._all("SELECT source, record FROM vitals ORDER BY source, time"):
+        for source, record in self._all(_VITALS):
             if vitals := batch.unpack_vitals(record):
                 found.setdefault(source, []).append(vitals)
         return found

@@ -134,9 +134,10 @@ def of_this_user(loaded: Loaded) -> Loaded:
 
 
 def abort(serving: Any) -> None:
-    """In a worker that got SIGABRT, and has a second if it is gunicorn's: leave a mark, and nothing else."""
+    """In a worker that got SIGABRT, and has a second if it is gunicorn's: leave a mark, and nothing else. The
+    first one is why it ends."""
     traced = vars(serving).get("server_tracing")
-    if traced is not None:
+    if traced is not None and "server_tracing_aborted" not in vars(serving):
         serving.server_tracing_seconds = ABORTED_SECONDS
         serving.server_tracing_aborted = why = lifecycle.why_aborted(serving)
         traced.abort(why)

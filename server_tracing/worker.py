@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ class Worker:
         if not self._part():
             return
         if self.recorder.open:
-            atexit.register(self._leave, seconds)
+            atexit.register(self._leave_at_last, seconds)
         else:
             self._leave(seconds)
 
@@ -80,6 +81,10 @@ class Worker:
         self.recorder.mark("exit")
         self.journal.close_cleanly()
         return True
+
+    def _leave_at_last(self, seconds: float) -> None:
+        with suppress(SystemExit):  # of a signal handler of the server's, which has nothing left to leave
+            self._leave(seconds)
 
     def _leave(self, seconds: float) -> None:
         if self.pid != os.getpid():

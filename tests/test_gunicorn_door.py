@@ -354,12 +354,25 @@ class Heart:
 
 @pytest.mark.parametrize(
     ("ago", "timeout", "reason"),
-    [(31.0, 30, "timeout"), (1.0, 30, "signal 6"), (99.0, 0, "signal 6"), (None, 30, "timeout")],
+    [(31.0, 30, "timeout"), (1.0, 30, "signal 6"), (99.0, 0, "signal 6"), (None, 30, "signal 6")],
 )
 def test_only_who_is_late_was_aborted_by_its_master(ago: float | None, timeout: int, reason: str) -> None:
     """Anybody may send SIGABRT; a worker without a timeout gets none of gunicorn."""
     worker = SimpleNamespace(tmp=Heart(ago), cfg=SimpleNamespace(timeout=timeout))
     assert lifecycle.why_aborted(worker) == reason
+
+
+def test_the_first_abort_is_the_reason() -> None:
+    """The next one meets a worker that is ending."""
+    marks: list[str] = []
+    heart = Heart(1.0)
+    worker = SimpleNamespace(
+        tmp=heart, cfg=SimpleNamespace(timeout=30), server_tracing=SimpleNamespace(abort=marks.append)
+    )
+    gunicorn_workers.abort(worker)
+    heart.ago = 31.0
+    gunicorn_workers.abort(worker)
+    assert marks == ["signal 6"]
 
 
 def test_deaths_are_noted_while_gunicorn_reaps() -> None:

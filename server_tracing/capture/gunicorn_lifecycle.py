@@ -120,11 +120,11 @@ def facts(worker: Any) -> dict[str, Any]:
 
 def why_aborted(worker: Any) -> str:
     """Why a worker gets SIGABRT, in its handler: its master sends it to those that are late, by the reckoning
-    of its `murder_workers`, and to no others."""
+    of its `murder_workers`, and to no others. Where that cannot be seen any more the master tells of it."""
     try:
         late = time.monotonic() - worker.tmp.last_update() > (worker.cfg.timeout or math.inf)
-    except (OSError, ValueError):  # closed: it has ended, and yet is here
-        late = True
+    except (OSError, ValueError):  # closed: the worker has ended, but for its threads
+        late = False
     return "timeout" if late else f"signal {int(signal.SIGABRT)}"
 
 

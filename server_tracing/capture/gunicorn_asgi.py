@@ -8,7 +8,7 @@ reading its body, and it also sends the 500 in place of an application that fail
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic_ns
 from types import FrameType
@@ -172,29 +172,37 @@ def watch_refusals(protocol_class: Any, recorder: Recorder) -> None:
         headers = vars(protocol).pop("server_tracing_headers", None)
         if headers and takes_headers and len(rest) == 1:
             named["extra_headers"] = (*named.get("extra_headers", ()), *headers)
-        result = send(protocol, status, *rest, **named)
+        sent = None
         with suppress(Exception):  # a protocol that is not what it was costs a record
-            note_error_page(recorder, protocol, status, sys._getframe(1))
-        return result
+            sent = begin_error_page(recorder, protocol, status, sys._getframe(1))
+        try:
+            return send(protocol, status, *rest, **named)
+        finally:
+            if sent is not None:
+                sent()
 
     protocol_class._send_error_response = send_error_response
 
 
-def note_error_page(recorder: Recorder, protocol: Any, status: int, caller: FrameType) -> None:
-    """An error page went out: for a request of its own, or in the middle of one that an application has."""
+def begin_error_page(
+    recorder: Recorder, protocol: Any, status: int, caller: FrameType
+) -> Callable[[], object] | None:
+    """An error page is about to go out, for a request of its own or in the middle of one that an application
+    has; what is to be called when it is gone, if anything."""
     if caller.f_code.co_name == APPLICATION:
-        return  # the application's record says so
+        return None  # the application's record says so
     exc = sys.exc_info()[1]
     schemes = HTTP
     if caller.f_code.co_name == HANDSHAKE:
         schemes = WEBSOCKET
         request, reason = caller.f_locals.get("request"), "invalid handshake"
     elif is_at_application(protocol, caller):
-        protocol.server_tracing_refusal = status, words(exc) if exc else ""
-        return
+        told = status, words(exc) if exc else ""
+        return lambda: setattr(protocol, "server_tracing_refusal", told)
     else:
         request, reason = protocol._current_request, words(exc) if exc else "invalid preface"
-    recorder.rejected(*refusal(protocol, request, schemes), status, reason)
+    begun = recorder.begin_refusal(*refusal(protocol, request, schemes))
+    return lambda: recorder.end_refusal(begun, status, reason)
 
 
 def is_at_application(protocol: Any, caller: FrameType) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from server_tracing.capture.announcing import TextHeaders, on_the_wire
@@ -18,7 +19,7 @@ from server_tracing.capture.gunicorn_refusals import is_served, refusal
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
-    from server_tracing.capture.recorder import Recorder
+    from server_tracing.capture.recorder import Recorder, Refusal
 
 NOT_BEGUN = object()
 PAGE_BYTES = 0  # as in the access log, which counts no error page
@@ -73,24 +74,35 @@ def on_error(worker: Any, recorder: Recorder, pages: ErrorPages) -> Callable[[An
         slot = getattr(req, "server_tracing", None)
         if recorder.announce is not None and slot is not None:
             pages.announce(client, recorder.announce(slot))
+        refused = begin_refusal(recorder, req, addr, exc, scheme)
         try:
             return handle(req, client, addr, exc)
         finally:
             try:
-                conclude(recorder, req, addr, exc, pages.answered(client), scheme)
+                conclude(recorder, req, exc, pages.answered(client), refused)
             except Exception:  # noqa: BLE001 - an exception of a kind not known here
                 recorder.end(slot, Outcome.ERROR)
 
     return handle_error
 
 
-def conclude(recorder: Recorder, req: Any, addr: Any, exc: BaseException, status: int, scheme: str) -> None:
-    """End the record of a request that has begun, or write the one of a request that never did."""
-    slot: Any = getattr(req, "server_tracing", NOT_BEGUN)
-    if slot is NOT_BEGUN:
-        if not (is_served(exc) or said_nothing(exc)):
-            reason = ending(exc).reason or words(exc)
-            recorder.rejected(*refusal(req, addr, exc, scheme), status, reason, PAGE_BYTES)
+def begin_refusal(recorder: Recorder, req: Any, addr: Any, exc: BaseException, scheme: str) -> Refusal | None:
+    """Begin the record of a request that never did; None if it is none."""
+    with suppress(Exception):  # an exception of a kind not known here
+        if getattr(req, "server_tracing", NOT_BEGUN) is NOT_BEGUN and not (
+            is_served(exc) or said_nothing(exc)
+        ):
+            return recorder.begin_refusal(*refusal(req, addr, exc, scheme))
+    return None
+
+
+def conclude(
+    recorder: Recorder, req: Any, exc: BaseException, status: int, refused: Refusal | None = None
+) -> None:
+    """End the record of a request that gunicorn has answered, or refused."""
+    slot: Any = getattr(req, "server_tracing", None)
+    if refused is not None:
+        recorder.end_refusal(refused, status, ending(exc).reason or words(exc), PAGE_BYTES)
     elif slot is not None:
         outcome, reason, raised = ending(exc)
         recorder.end(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -73,6 +73,9 @@ class Slot(msgspec.Struct, gc=False):
 
     def __repr__(self) -> str:
         return f"<Slot {self.number} · status {self.status or 'not yet'} · {self.sent} bytes sent>"
+
+
+Refusal = tuple[Context, Slot | None]  # a request that is refused, in a context of its own
 
 
 class Details(TypedDict, total=False):
@@ -220,16 +223,31 @@ class Recorder:
         reason: str,
         response_bytes: int = -1,
     ) -> None:
-        """The server refused a request before any application saw it. It may do so while it serves another
-        one, whose context is to stay its own."""
+        """The server refused a request before any application saw it, and has said so."""
+        begun = self.begin_refusal(method, target, version, scheme, client, port, headers)
+        self.end_refusal(begun, status, reason, response_bytes)
 
-        def refuse() -> None:
-            slot = self.begin_text(method, target, version, scheme, client, port, headers)
-            if slot is not None:
-                slot.first_byte = self.clock()
-            self.end(slot, Outcome.REJECTED, status, response_bytes, reason=reason)
+    def begin_refusal(
+        self,
+        method: str,
+        target: str,
+        version: str,
+        scheme: str,
+        client: str,
+        port: int,
+        headers: TextHeaders,
+    ) -> Refusal:
+        """The server is about to refuse a request: no client shall have an answer that no record tells of. It
+        may do so while it serves another one, whose context is to stay its own."""
+        context = copy_context()
+        return context, context.run(self.begin_text, method, target, version, scheme, client, port, headers)
 
-        copy_context().run(refuse)
+    def end_refusal(self, begun: Refusal, status: int, reason: str, response_bytes: int = -1) -> None:
+        """It did."""
+        context, slot = begun
+        if slot is not None:
+            slot.first_byte = self.clock()
+            context.run(self.end, slot, Outcome.REJECTED, status, response_bytes, reason=reason)
 
     def mark(self, what: str, detail: str = "", fault: Fault | None = None) -> None:
         """Something happened to the worker itself."""

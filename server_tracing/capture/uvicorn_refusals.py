@@ -22,7 +22,7 @@ from server_tracing.capture.uvicorn_server import UVICORN
 from server_tracing.record import Outcome
 
 if TYPE_CHECKING:
-    from server_tracing.capture.recorder import Recorder
+    from server_tracing.capture.recorder import Recorder, Refusal
 
 RecorderInUse = Callable[[], "Recorder | None"]
 
@@ -60,12 +60,14 @@ def noting_malformed(recorder_in_use: RecorderInUse) -> Around:
     def around(original: Function) -> Function:
         def send_400_response(protocol: Any, msg: str) -> Any:
             reason = str(sys.exc_info()[1] or msg)[:MAX_REASON]
-            taken = break_off(protocol, reason)
-            result = original(protocol, msg)
-            recorder = recorder_in_use()
-            if recorder is not None and not taken:
-                reject(recorder, protocol, known(protocol, sys._getframe(1)), BAD_REQUEST, reason, len(msg))
-            return result
+            recorder = None if break_off(protocol, reason) else recorder_in_use()
+            if recorder is None:
+                return original(protocol, msg)
+            begun = begin_refusal(recorder, protocol, known(protocol, sys._getframe(1)))
+            try:
+                return original(protocol, msg)
+            finally:
+                recorder.end_refusal(begun, BAD_REQUEST, reason, len(msg))
 
         return send_400_response
 
@@ -144,14 +146,16 @@ def text(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     return tuple((name.decode("latin-1").upper(), value.decode("latin-1")) for name, value in headers)
 
 
-def reject(
-    recorder: Recorder, protocol: Any, known: Known, status: int, reason: str, response_bytes: int = -1
-) -> None:
-    """Write it down."""
+def reject(recorder: Recorder, protocol: Any, known: Known, status: int, reason: str) -> None:
+    """Write down what has been refused."""
+    recorder.end_refusal(begin_refusal(recorder, protocol, known), status, reason)
+
+
+def begin_refusal(recorder: Recorder, protocol: Any, known: Known) -> Refusal:
+    """Write down what is about to be refused."""
     host, port = protocol.client or ("", 0)
-    scheme = protocol.scheme or ""
     method, target, version, headers = known
-    recorder.rejected(method, target, version, scheme, host, port, headers, status, reason, response_bytes)
+    return recorder.begin_refusal(method, target, version, protocol.scheme or "", host, port, headers)
 
 
 # ---------------------------------------------------------------- too many

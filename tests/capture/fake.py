@@ -71,8 +71,13 @@ class FakeRecorder:
             self.ended.append(Ended(begun, Outcome(outcome), status, sent, received, details, slot))
 
     def rejected(self, *values: Any) -> None:
-        known, (headers, status, reason, *sent) = values[:6], values[6:]
-        self.end(self.begin_text(*known, headers), Outcome.REJECTED, status, *sent, reason=reason)
+        self.end_refusal(self.begin_refusal(*values[:7]), *values[7:])
+
+    def begin_refusal(self, *known: Any) -> Slot | None:
+        return self.begin_text(*known)
+
+    def end_refusal(self, begun: Slot | None, status: int, reason: str, *sent: int) -> None:
+        self.end(begun, Outcome.REJECTED, status, *sent, reason=reason)
 
     def mark(self, what: str, detail: str = "", fault: object = None) -> None:
         self.marks.append(what)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake import FakeRecorder
 
-from server_tracing.capture.gunicorn_errors import conclude, on_error
+from server_tracing.capture.gunicorn_errors import begin_refusal, conclude, on_error
 from server_tracing.capture.gunicorn_hooks import after, before, client
 from server_tracing.capture.request_line import split_line
 from server_tracing.record import Outcome
@@ -106,7 +106,7 @@ def test_an_exception_that_gunicorn_answers_is_left_open_until_it_did() -> None:
     hooks.serve(req, response(), ValueError("boom"))
     assert not hooks.recorder.ended
     recorder: Any = hooks.recorder
-    conclude(recorder, req, None, ValueError("boom"), 500, "http")
+    conclude(recorder, req, ValueError("boom"), 500)
     assert hooks.recorder.only()[1:3] == (Outcome.ERROR, 500)
 
 
@@ -132,7 +132,8 @@ def test_a_full_journal_is_no_refused_request() -> None:
     req = request()
     before(recorder, lambda worker, req: None, False)(None, req)
     after(recorder, lambda exc: True, lambda *four: None, False)(None, req, {}, response())
-    conclude(recorder, req, None, ValueError(), 500, "http")
+    assert begin_refusal(recorder, req, None, ValueError(), "http") is None
+    conclude(recorder, req, ValueError(), 500)
     assert recorder.ended == []
 
 
@@ -148,6 +149,18 @@ def test_a_refusal_that_cannot_be_understood_still_is_answered() -> None:
             raise RuntimeError
 
     assert on_error(worker, recorder, lambda sock: 400)(None, object(), None, Strange()) == "answered"
+
+
+def test_a_refused_request_has_begun_before_its_client_knows() -> None:
+    """The worker may be killed as soon as the answer is out."""
+    recorder: Any = FakeRecorder()
+    open_then: list[int] = []
+    cfg = SimpleNamespace(is_ssl=False)
+    worker = SimpleNamespace(cfg=cfg, handle_error=lambda *four: open_then.append(len(recorder.open)))
+    pages: Any = SimpleNamespace(answered=lambda sock: 400)
+    on_error(worker, recorder, pages)(None, object(), None, ValueError())
+    assert open_then == [1]
+    assert recorder.only()[1:3] == (Outcome.REJECTED, 400)
 
 
 def test_a_client_on_a_unix_socket_has_no_address() -> None:

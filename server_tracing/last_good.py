@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from server_tracing.config import Config, Loaded, resolve_state_dir
 from server_tracing.statedir import StateDirError, ensure_private_dir, is_private
 
 PREFIX, SUFFIX = "settings-", ".json"
+OURS = re.compile(rf"{PREFIX}(?P<name>(?P<pid>\d+)-\d+)(?:(?P<written>{re.escape(SUFFIX)})|\.\d+)", re.ASCII)
 STARTED = 19  # the field of /proc/<pid>/stat that says when, counted behind the command's name
 
 
@@ -65,8 +67,8 @@ def recall(name: str, folder: str | None = None) -> Loaded | None:
 
 
 def forget_the_dead(folder: str) -> None:
-    """Remove what supervisors left that have ended, and what was left half written."""
+    """Remove what supervisors left that have ended, and what was left half written; nobody else's files."""
     for path in Path(folder).glob(PREFIX + "*"):
-        name, _, rest = path.name.removeprefix(PREFIX).partition(".")
-        if identity(int(name.partition("-")[0])) != name or rest != SUFFIX[1:]:
+        found = OURS.fullmatch(path.name)
+        if found and not (found["written"] and identity(int(found["pid"])) == found["name"]):
             path.unlink(missing_ok=True)

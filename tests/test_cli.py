@@ -179,6 +179,13 @@ class TestTables:
         """It is said."""
         assert run("recover")[:2] == (0, ["Nothing was left behind."])
 
+    def test_settings_of_supervisors_that_have_ended_go_too(self, run, state):
+        """They hold keys, and nobody will ask for them."""
+        kept = state / "settings-1-1.json"
+        kept.touch(0o600)
+        run("recover")
+        assert not kept.exists()
+
     def test_only_its_owner_can_recover_a_state_directory(self, run, state, monkeypatch):
         """To find nothing of somebody else's would say that nothing is there."""
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 54321)

@@ -50,6 +50,28 @@ def test_it_goes_with_the_supervisor(tmp_path: Path, loaded: config.Loaded) -> N
     assert [path.name for path in folder.iterdir()] == [f"settings-{OWN}.json"]
 
 
+def test_what_is_somebody_elses_stays(tmp_path: Path, loaded: config.Loaded) -> None:
+    """And keeps no server from starting."""
+    for name in (
+        "settings-mine.json",
+        "settings-",
+        "settings-1-1.bak",
+        f"settings-{OWN}.17",
+        "settings-1-1.x",
+    ):
+        (tmp_path / name).touch()
+    tmp_path.chmod(0o700)
+    last_good.keep(loaded, OWN, str(tmp_path))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {
+        "settings-mine.json",
+        "settings-",
+        "settings-1-1.bak",
+        "settings-1-1.x",
+        f"settings-{OWN}.json",
+    }
+
+
 @pytest.mark.parametrize("garbage", [b"", b"{", b'{"sampling": 5}', b"\xff"])
 def test_garbage_is_as_good_as_nothing(tmp_path: Path, garbage: bytes) -> None:
     """Then the process gives up, with the sentence it would have given up with."""

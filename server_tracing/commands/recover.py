@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
+from server_tracing.last_good import forget_the_dead
 from server_tracing.viewer import lines
 from server_tracing.viewer.human import plural, visible
 from server_tracing.viewer.screen import Screen
@@ -21,6 +24,8 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
     loaded = common.settings(state_dir)
     common.become_owner(loaded.config.state_dir)
     summary = recover(loaded)
+    with suppress(OSError):
+        forget_the_dead(loaded.config.state_dir)
     screen = Screen.standard()
     if as_json:
         lines.write(screen, summary._asdict())

@@ -36,6 +36,7 @@ FIRST_STEPS = 0.5  # seconds they may take, of the start of a worker; 3 ms mostl
 READERS_SHARE = 0.3  # of the time that a shutdown may still take
 SENDERS_SHARE = 0.6  # the same; the rest is for spooling and settling
 SLICES = 64  # in one go; then the chores have their turn
+ALONE = "what this worker sees is kept in its journal, and delivered when the worker ends, or by the next one"
 log = logging.getLogger("server_tracing.export")
 
 
@@ -98,6 +99,7 @@ class Reader:
         self._ready = Bell()
         self._over = Bell()
         self._pid = 0
+        self._alone = False  # no thread of its own could be had
         self._stopping = False
         self._behind = False  # there is more to read than one wake could
         self._deadline = 0.0
@@ -108,8 +110,13 @@ class Reader:
     def start(self, start_thread: Callable[[Callable[[], None]], object] = unpatched.start_thread) -> None:
         """Begin, in the process that serves; its first steps are done before it serves anybody."""
         self._pid = os.getpid()
-        self._bell.put_up()
-        start_thread(self._run)
+        try:
+            self._bell.put_up()
+            start_thread(self._run)
+        except (RuntimeError, OSError) as error:  # more threads or files than the system allows
+            self._alone = True
+            log.error("No thread can be started (%s): %s", error, ALONE)
+            return
         self._ready.wait(FIRST_STEPS)
 
     def ring(self) -> None:
@@ -119,6 +126,9 @@ class Reader:
     def stop(self, seconds: float) -> bool:
         """Deliver what can be delivered in `seconds`, settle, and end; was everything done in time?"""
         if self._pid != os.getpid():
+            return True
+        if self._alone:
+            self.finish(seconds)
             return True
         self._deadline = self._clock() + seconds
         self._stopping = True

@@ -252,6 +252,23 @@ def test_marks_and_vitals_reach_exporters_but_not_the_accounts():
     assert worker.checkpoint.vitals.rss == 1
 
 
+def test_without_a_thread_the_journal_waits_for_the_end(caplog):
+    """A limit of the system's at the wrong moment costs no record."""
+
+    def none(function):
+        raise RuntimeError("can't start new thread")
+
+    worker = Worker()
+    worker.reader.start(none)
+    worker.serve("/a")
+    assert worker.paths == []
+    assert worker.reader.stop(1.0)
+    assert worker.paths == ["/a"]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "No thread can be started (can't start new thread)"
+    ]
+
+
 def test_the_heartbeat_is_a_sign_of_life():
     """Each wake leaves one."""
     worker = Worker()

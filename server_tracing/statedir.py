@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from server_tracing.units import printable
+from server_tracing.units import is_unicode, printable
 
 NAME = "server-tracing"
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -144,6 +144,8 @@ def _sentence(path: str, owner: int, error: OSError) -> str:
 
 def _problem(path: str) -> str:
     """Why a default place will not do; an empty text if it will."""
+    if not is_unicode(path):
+        return f"{printable(path)} is not UTF-8"
     try:
         info = os.lstat(path)
     except OSError:

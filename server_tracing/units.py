@@ -127,6 +127,11 @@ def duration_text(value: float) -> str:
     return f"{value:.10g}s"
 
 
+def is_unicode(text: str) -> bool:
+    """Can it be written as UTF-8? Other bytes are lone surrogates in what the system says (PEP 383)."""
+    return text.isascii() or text.encode("utf-8", "ignore").decode() == text
+
+
 def printable(text: str) -> str:
     """Text in one line that any terminal can take: control characters and lone surrogates spelt out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -376,6 +376,7 @@ def test_x_ray_switched_off_is_no_exporter(read):
         ("XRAY_STREAMING_THRESHOLD", "1.5"),
         ("XRAY_SAMPLING", "central"),
         ("XRAY_CONTEXT_MISSING", "PANIC"),
+        ("SERVICE", "caf\udce9"),
     ],
 )
 def test_a_wrong_value_is_refused_with_key_source_value_and_what_is_accepted(refused, name, written):
@@ -484,6 +485,12 @@ def test_the_password_of_a_proxy_is_not_repeated_however_it_is_misspelt(refused,
     assert "s3cr3t" not in sentence
 
 
+def test_a_directory_whose_name_is_not_utf_8_is_refused(refused):
+    """Journals say whose they are, in UTF-8."""
+    sentence = refused({"SERVER_TRACING_DIR": "/tmp/caf\udce9"})
+    assert sentence.startswith("state_dir (environment SERVER_TRACING_DIR) is '/tmp/caf\\udce9': not UTF-8;")
+
+
 def test_long_and_unprintable_values_are_shown_in_bounds(refused):
     """The sentence stays one sentence, on any terminal."""
     sentence = refused({"SERVER_TRACING_CAPTURE_QUERY": "\x1b[31m\udcff" + "x" * 10_000})
@@ -503,6 +510,7 @@ def test_long_and_unprintable_values_are_shown_in_bounds(refused):
         {"OTEL_RESOURCE_ATTRIBUTES": "service.name"},
         {"OTEL_SERVICE_NAME": "x" * 300},
         {"AWS_XRAY_TRACING_NAME": "\x01"},
+        {"OTEL_SERVICE_NAME": "caf\udce9"},
     ],
 )
 def test_a_foreign_variable_we_cannot_use_is_one_warning(read, environ):

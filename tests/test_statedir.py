@@ -124,6 +124,15 @@ def test_a_usual_place_that_will_not_do_is_left_with_a_note(room, spoil):
     assert load(environ, room).warnings == [chosen.note]
 
 
+def test_a_home_whose_name_is_not_utf_8_is_left_with_a_note(room):
+    """The name stands in journals and records."""
+    chosen = choose_state_dir(
+        {"HOME": f"{room}/caf\udce9", "XDG_STATE_HOME": f"{room}/\udce9", "TMPDIR": room}
+    )
+    assert chosen.path == f"{room}/server-tracing-{os.geteuid()}"
+    assert chosen.note.startswith(f"{room}/\\udce9/server-tracing is not UTF-8: state goes to ")
+
+
 def test_looking_for_the_place_makes_nothing(room):
     """A command that only asks leaves no trace."""
     resolve_state_dir({"XDG_STATE_HOME": f"{room}/xdg", "HOME": room})

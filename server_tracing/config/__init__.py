@@ -45,7 +45,7 @@ from server_tracing.config.sources import (
     merged,
 )
 from server_tracing.statedir import absolute, choose_state_dir, resolve_state_dir
-from server_tracing.units import Rate, printable
+from server_tracing.units import Rate, is_unicode, printable
 
 __all__ = [
     "Azure",
@@ -130,6 +130,8 @@ def _load(
     values = {s.key: _understood(s, layer[s.key], environ) for s in SETTINGS if s.key in layer}
     state_dir = choose_state_dir(environ, values.get("state_dir"))
     values["state_dir"] = state_dir.path
+    if not is_unicode(state_dir.path):
+        raise ConfigError(f"state_dir is {state_dir.path}, which is not UTF-8: name another directory.")
     warnings += filter(None, (state_dir.note, accepted.headers_never_sent(values.get("capture.headers", ()))))
     sources = {key: given.source for key, given in layer.items()}
     loaded = _without_what_is_off(Loaded(_build(values), DEFAULTS | sources, warnings))
@@ -189,7 +191,7 @@ def _with(config: Config, key: str, value: object) -> Config:
 
 def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> Any:
     try:
-        value = setting.read(given.value)
+        value = _read(setting, given.value)
         if setting.key in PATHS and not accepted.is_no_place(str(value)):
             value = absolute(str(value), environ, given.base)
         if setting.key == "sampling.rules":
@@ -202,6 +204,13 @@ def _understood(setting: Setting, given: Given, environ: Mapping[str, str]) -> A
     return value
 
 
+def _read(setting: Setting, given: object) -> Any:
+    """Its value; ValueError if it is none. Journals and records, which say some of them, are UTF-8."""
+    if isinstance(given, str) and not is_unicode(given):
+        raise ValueError("not UTF-8")
+    return setting.read(given)
+
+
 def _usable(layer: Layer, warn: Callable[[str], None]) -> Layer:
     """What we can use of variables that are not ours."""
     usable = dict(layer)
@@ -210,7 +219,7 @@ def _usable(layer: Layer, warn: Callable[[str], None]) -> Layer:
         if given is None:
             continue
         try:
-            setting.read(given.value)
+            _read(setting, given.value)
         except ValueError as error:
             del usable[setting.key]
             shown = accepted.shown(setting.key, given.value) + (f" ({error})" if str(error) else "")

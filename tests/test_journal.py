@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from server_tracing.journal import Journal, JournalError, initialise, open_map, total_size
 from server_tracing.journal.ledger import Checkpoint
-from server_tracing.journal.ring import MAX_FRAME, MINIMAL_END, MINIMAL_ROOM, RING
+from server_tracing.journal.ring import LOST, MAX_FRAME, MINIMAL_END, MINIMAL_ROOM, RING
 from server_tracing.record import Kind, Origin
 
 SIZE = 65536
@@ -285,3 +285,11 @@ def test_it_can_still_be_asked_when_it_is_closed() -> None:
         pass
     journal.close()
     assert (journal.lost, "closed" in repr(journal)) == (1, True)
+
+
+def test_what_cannot_be_a_count_is_none() -> None:
+    """Garbage in both words that count what was let go makes no losses up."""
+    memory = mmap.mmap(-1, total_size(SIZE))
+    journal = initialise(memory, ORIGIN, SIZE)
+    memory[LOST : LOST + 16] = bytes(range(100, 116))
+    assert journal.lost == 0

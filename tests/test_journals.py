@@ -266,3 +266,20 @@ def test_a_new_lock_that_is_tidied_away_is_made_anew(shm, tmp_path, monkeypatch,
     assert journal.path is not None
     assert journal.path.startswith(shm)
     assert mine.notes == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_lock_is_said_and_left_alone(tmp_path: Path, shm: str, kind: str) -> None:
+    """Whether the worker lives cannot be told from it; the journal stays for whoever repairs that."""
+    die_with_a_journal(tmp_path, shm)
+    found = journals(tmp_path, shm)
+    (name,) = found.names()
+    lock = name.replace(".journal", ".lock")
+    os.unlink(lock)
+    (tmp_path / "elsewhere").touch()
+    os.mkdir(lock) if kind == "folder" else os.symlink(tmp_path / "elsewhere", lock)
+    assert list(found.orphans(any_destination=True)) == []
+    assert list(found.orphans(any_destination=True)) == []
+    (note,) = found.take_notes()
+    assert note.endswith(f"{lock} is no file of this user")
+    assert os.path.exists(name)

@@ -172,6 +172,7 @@ class Journals:
         for path in self._files(JOURNAL):
             lock = locks.claim(beside(path, LOCK), make=any_destination)
             if lock is None:
+                self._doubt(beside(path, LOCK))
                 continue
             journal = self._adopt(path, any_destination)
             if journal is None:
@@ -179,6 +180,10 @@ class Journals:
                 continue
             self._locks[journal.origin.id] = lock
             yield journal
+
+    def _doubt(self, lock: str) -> None:
+        if not locks.may_be_one(lock):
+            self._note(f"nobody can tell whether a journal's worker lives: {lock} is no file of this user")
 
     def _adopt(self, path: str, any_destination: bool) -> Journal | None:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 
 ATTEMPTS, PAUSE = 5, 0.002  # seconds: whoever holds it just deletes two files
@@ -70,6 +71,15 @@ def is_held(path: str) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def may_be_one(path: str) -> bool:
+    """Is there nothing at `path`, or a lock? Something else is nobody's, and proves nothing."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return True
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
 
 
 def is_at(lock: int, path: str) -> bool:

@@ -32,6 +32,7 @@ _CHECKPOINTS = (8192, 12288)
 _CHECKPOINT = struct.Struct("<QII")  # sequence, length, crc32 of both and the content
 CHECKPOINT_ROOM = 4096 - _CHECKPOINT.size
 
+MOST_LOST = 1 << 32  # requests between two settlements: more is no count, whatever stands there
 _WORD = struct.Struct("<Q")
 _BEAT = struct.Struct("<QQQQ")  # a stamp and its negative, twice
 _EVERY_BIT = 2**64 - 1
@@ -132,7 +133,7 @@ def lost(memory: Memory, known: int) -> int:
     """Requests let go because the ring was full, of which `known` had been settled: of two copies the one
     that can be true, as only ever a few are lost between two settlements."""
     copies = [_WORD.unpack_from(memory, at)[0] for at in (LOST, LOST_AGAIN)]
-    return min((copy for copy in copies if copy >= known), default=known)
+    return min((copy for copy in copies if known <= copy < known + MOST_LOST), default=known)
 
 
 # ---------------------------------------------------------------- checkpoints

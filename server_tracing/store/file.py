@@ -115,7 +115,7 @@ def read(path: str) -> sqlite3.Connection:
         raise _unreadable(path)
     for file in (path, *(path + suffix for suffix in BESIDE)):
         if os.path.lexists(file) and not _is_plain(file):  # SQLite would wait for whoever writes to a pipe
-            raise StoreError(f"The store {path} is not read: {file} is not a plain file.", "damaged")
+            raise StoreError(f"The store {path} cannot be read: {file} is not a plain file.", "damaged")
     folder = os.path.dirname(os.path.abspath(path))
     if not is_private(folder, os.stat(folder).st_uid):  # SQLite opens more files than the one it is told
         raise StoreError(f"The store {path} is not read: other users can write to {folder}.", "unreachable")

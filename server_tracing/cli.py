@@ -114,15 +114,18 @@ def _failed(error: Exception) -> int:
 def _explained(error: Exception) -> tuple[str, int]:
     """One sentence and an exit code."""
     from server_tracing.config import ConfigError
-    from server_tracing.launch import LaunchError
     from server_tracing.statedir import StateDirError
-    from server_tracing.store import StoreError
 
     if isinstance(error, ConfigError):
         return str(error), 2
+    if isinstance(error, StateDirError):  # root may have become somebody who can import nothing
+        return str(error), 1
+    from server_tracing.launch import LaunchError
+    from server_tracing.store import StoreError
+
     if isinstance(error, LaunchError):
         return f"{error}.", error.code
-    if isinstance(error, (StoreError, StateDirError)):
+    if isinstance(error, StoreError):
         return str(error), 1
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}.", 1

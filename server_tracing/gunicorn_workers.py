@@ -102,6 +102,8 @@ def import_for_workers() -> None:
     """Import once what each worker would import before it serves, again after every `max_requests`: 0.14 s of
     processor time. Besides, workers of another user may not be allowed to read an interpreter in /root.
     Modules only; threads, sockets and files are for those who serve."""
+    import encodings.idna  # noqa: F401 - what every look-up of a host's address asks for
+
     import server_tracing.adoption
     import server_tracing.capture.finding
     import server_tracing.inside.opening

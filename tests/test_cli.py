@@ -337,3 +337,17 @@ class TestEnding:
             check=True,
         )
         assert b"/\\u65e5\\u672c" in done.stdout
+
+
+def test_root_that_became_the_owner_is_told_what_is_wrong_without_an_import():
+    """The owner may not be allowed to read root's interpreter."""
+    said = """
+import sys
+from server_tracing.cli import _failed
+from server_tracing.commands import common
+error = common.StateDirError("/state belongs to ada")
+sys.meta_path.clear()
+sys.exit(_failed(error))
+"""
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "server-tracing: /state belongs to ada\n")

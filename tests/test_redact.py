@@ -42,6 +42,8 @@ redactor = Redactor(Capture())
         ("next=/x?token=abc", "next=***"),
         ("next=/x?page=2", "next=/x?page=2"),
         ("next=https%3A%2F%2Fx%2F%3Fpage%3D2", "next=https%3A%2F%2Fx%2F%3Fpage%3D2"),
+        ("token%3Dabc", "***"),
+        ("a&x%3Db", "a&x%3Db"),
         ("&&=&==&;", "&&=&==&;"),
         ("=x", "=x"),
         ("a%", "a%"),
@@ -57,6 +59,23 @@ def test_secrets_are_hidden_and_all_else_is_as_it_came(query, shown):
 def test_the_three_modes(mode, shown):
     """keep, redact, drop."""
     assert Redactor(Capture(query=mode)).query("token=abc") == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/cart;jsessionid=abc", "/cart;jsessionid=***"),
+        ("/cart;jsessionid=abc;v=2/items", "/cart;jsessionid=***;v=2/items"),
+        ("/cart%3Fa=1&token=abc", "/cart%3Fa=1&token=***"),
+        ("/token=abc/x", "/token=***/x"),
+        ("/a=b;c==/=", "/a=b;c==/="),
+        ("/token;code/password", "/token;code/password"),
+    ],
+)
+def test_paths_have_parameters_too(path, shown):
+    """Where a server writes sessions into addresses, and where a client encoded a question mark."""
+    assert redactor.path(path) == shown
+    assert Redactor(Capture(query="keep")).path(path) == path
 
 
 def test_no_query_is_no_query():

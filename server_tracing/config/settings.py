@@ -33,6 +33,8 @@ SECRETS = (
     "code",
     "sig*",
     "session*",
+    "*sessid*",
+    "*sessionid*",
     "sid",
     "auth*",
     "jwt",

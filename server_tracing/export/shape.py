@@ -102,7 +102,7 @@ class Shaper:
         if self._excluder.excluded(begin.method, path, query, host or ""):
             return None
         request = self._blank()
-        request.host, request.path = host or None, path or None
+        request.host, request.path = host or None, self._redactor.path(path) or None
         if query:
             request.query = self._redactor.query(query)
         self._begun(request, begin, headers, named)
@@ -124,9 +124,10 @@ class Shaper:
         request.start = self.when(begin.start)
         peer_ip, request.forwarded = client(begin.client, headers, self._trusted)
         request.client_ip = peer_ip or None
-        request.user_agent = named.get("user-agent")
+        request.user_agent = self._said(named.get("user-agent"))
         if self._redactor.keeps_headers:
-            request.headers = self._redactor.headers(headers)
+            kept = self._redactor.headers(headers)
+            request.headers = {name: self._said(value) for name, value in kept.items()}
         if not _TELLING.isdisjoint(named):
             self._believe(request, begin, headers, named)
 
@@ -186,7 +187,12 @@ class Shaper:
         )
 
     def _said(self, value: Told) -> Told:
-        """What the application or a library said, which may be an address: its query is redacted as ours."""
+        """What somebody said, a client or the application, which may be an address: its query is redacted as
+        ours. Of metadata, whatever is in it."""
+        if isinstance(value, dict):
+            return cast(Told, {key: self._said(inner) for key, inner in value.items()})
+        if isinstance(value, list):
+            return cast(Told, [self._said(inner) for inner in value])
         if isinstance(value, str) and ("://" in value or ("?" in value and "=" in value)):
             return cast(Told, self._redactor.message(value))
         return value

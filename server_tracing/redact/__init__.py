@@ -19,6 +19,7 @@ LONGEST_HEADER = 1024
 MOST_PARAMETERS = 128  # of a query; what follows is left out
 
 _SEPARATOR = re.compile(r"([&;])")
+_IN_PATHS = re.compile(r"([;&/]|%3[Ff])")
 _NESTED = re.compile(r"=|%(?:25)*3[Dd]")  # a value that holds names and values of its own
 _INNER = re.compile(r"[?&;#]")
 
@@ -67,6 +68,14 @@ class Redactor:
         query = _safe(query, LONGEST_QUERY)
         return query if self._mode == "keep" or self._harmless(query) else self._redacted(query)
 
+    def path(self, path: str) -> str:
+        """The path as it came, but for the hidden values of parameters in it, as in `/cart;jsessionid=...` or
+        after a question mark that was encoded."""
+        if self._mode == "keep" or "=" not in path:
+            return path
+        address, *rest = _IN_PATHS.split(_safe(path, LONGEST_QUERY), 2 * MOST_PARAMETERS)
+        return address + "".join(map(self._parameter, rest))
+
     def url(self, url: str) -> str:
         """An address somebody was called at: its query as one of ours, no credentials."""
         address, _, query = url.partition("?")
@@ -110,7 +119,7 @@ class Redactor:
         name, _, value = parameter.partition("=")
         if value and (self._secret.include(name) or self._nested(value)):
             return f"{name}={HIDDEN}"
-        return parameter
+        return HIDDEN if not value and self._nested(name) else parameter
 
     def _nested(self, value: str) -> bool:
         """Whether a value, such as the address to return to, carries a secret of its own."""

@@ -162,6 +162,19 @@ def test_a_stuck_stack_is_text():
     )
 
 
+def test_addresses_in_headers_and_metadata_are_as_ours():
+    """The page before, a robot's user agent, and whatever the application keeps: without secrets."""
+    secret, hidden = "https://h/?token=abc&a=1", "https://h/?token=***&a=1"
+    headers = [("REFERER", secret), ("USER-AGENT", f"robot (+{secret})"), ("X-NOTE", "a=1?")]
+    config = settings(capture=Capture(headers=("referer", "x-note")))
+    told = Note(1, "metadata", "calls", {"all": [{"url": secret}, 1, "/?"]}, "shop")
+    request = shape(headers, f"/cart;sessionid=abc?next={secret}", config=config, notes=[told])
+    assert request.headers == {"referer": hidden, "x-note": "a=1?"}
+    assert request.user_agent == f"robot (+{hidden})"
+    assert request.metadata == {"shop": {"calls": {"all": [{"url": hidden}, 1, "/?"]}}}
+    assert (request.path, request.query) == ("/cart;sessionid=***", "next=***&a=1")
+
+
 def test_a_record_says_how_much_of_what_was_said_is_missing():
     """Those that the application's side let go, and those that found no room in memory."""
     ours = Note(1, "metadata", "notes_dropped", 2, "server_tracing")

@@ -63,12 +63,12 @@ class Worker:
             self._leave(seconds)
 
     def stop_when_served(self, seconds: float = STOP_SECONDS) -> None:
-        """As `stop`, but requests that threads of the server's are still at come to their end before it. The
-        interpreter waits for threads before it does what is registered here: gthread gives up a request
-        after its graceful timeout, and yet its client gets the answer (ran)."""
+        """As `stop`, but after the threads that the interpreter waits for: gthread's go on with what they are at
+        after the graceful timeout, even begin what they were given before, and clients get their answers
+        (ran: 9 times in 300 kills)."""
         if not self._part():
             return
-        if self.recorder.open:
+        if any(map(is_waited_for, threading.enumerate())):
             atexit.register(self._leave_at_last, seconds)
         else:
             self._leave(seconds)
@@ -249,6 +249,11 @@ def told(sampler: Sampler, heard: Heard) -> Told:
         heard.service,
         heard.span_id,
     )
+
+
+def is_waited_for(thread: threading.Thread) -> bool:
+    """Does the interpreter not end before it?"""
+    return not thread.daemon and thread is not threading.main_thread()
 
 
 def _in_child() -> None:

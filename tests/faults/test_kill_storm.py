@@ -74,7 +74,7 @@ def test_what_clients_count_is_what_is_recorded(kind: str) -> None:
             storm(server, random.Random(kind))
         server.stop(timeout=TO_STOP)
         command("recover", "--state-dir", str(server.state_dir), env=journals)
-        found = [one for one in records(server.state_dir) if one["path"].startswith("/n/")]
+        found = [one for one in records(server.state_dir) if one.get("path", "").startswith("/n/")]
         seen = accounts(server.state_dir, journals)["local"]
     told = Counter(one["path"] for one in found)
     outcomes = {one["path"]: one["outcome"] for one in found}

@@ -344,6 +344,24 @@ def test_a_request_whose_worker_has_given_it_up_is_answered_all_the_same() -> No
     assert (found["/slow"]["outcome"], found["/slow"]["status"]) == ("ok", 200)
 
 
+def test_a_request_that_arrives_while_its_worker_ends_is_recorded() -> None:
+    """A thread of gthread's has begun to read it, and does what is asked before the interpreter ends."""
+    first, rest = get("/next")[:10], get("/next")[10:]
+    with start([*TRACED, "-k", "gthread", "--threads", "2"]) as server:
+        with connect(server.address) as client:
+            client.sendall(first)
+            assert (
+                status_of(server.talk(get("/another"))) == 200
+            )  # by then the other thread waits for the rest
+            (worker,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+            os.kill(int(worker), signal.SIGABRT)
+            server.wait_for_log("Worker exiting")
+            client.sendall(rest)
+            assert status_of(read_all(client)) == 200
+        paths = {record["path"] for record in server.records(2)}
+    assert paths == {"/another", "/next"}
+
+
 def test_a_quick_stop_in_a_request() -> None:
     """SIGQUIT ends the worker in the middle: killed, by an exit."""
     with start(TRACED) as server:

@@ -106,8 +106,10 @@ def _failed(error: Exception) -> int:
 
         traceback.print_exc()
         return 1
+    from server_tracing.units import printable
+
     sentence, code = _explained(error)
-    click.echo(f"server-tracing: {sentence}", err=True)
+    click.echo(f"server-tracing: {printable(sentence)}", err=True)
     return code
 
 

@@ -351,3 +351,12 @@ sys.exit(_failed(error))
 """
     done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "server-tracing: /state belongs to ada\n")
+
+
+@pytest.mark.parametrize("name", ["requests", "health", "stats", "trace 12"])
+def test_no_directorys_name_acts_on_a_terminal(capsys, name):
+    """Whoever chose it."""
+    assert main([*name.split(), "--state-dir", "/nowhere/\x1b[2J"]) == 1
+    errors = capsys.readouterr().err
+    assert "/nowhere/\\x1b[2J" in errors
+    assert "\x1b" not in errors

@@ -10,6 +10,7 @@ import click
 from server_tracing.config import Config
 from server_tracing.store import StoreError, View
 from server_tracing.viewer.health import Health, show
+from server_tracing.viewer.human import visible
 from server_tracing.viewer.screen import Screen
 
 from . import common
@@ -29,7 +30,7 @@ def command(*, as_json: bool, state_dir: str | None) -> int:
     health = _examine(config)
     screen = Screen.standard()
     if health.is_empty and not health.trouble:
-        screen.remark(f"There is nothing in {config.state_dir}: no server has recorded there.")
+        screen.remark(f"There is nothing in {visible(config.state_dir)}: no server has recorded there.")
         return common.NOTHING
     sound = show(screen, health, as_json=as_json, now=common.now())
     return common.OK if sound else common.NOTHING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import NoReturn
@@ -82,4 +83,5 @@ def _follow(
     view = common.open_view(config)
     mark = view.mark()
     latest = list(islice(found, limit or None))[::-1]
-    follow(screen, view, wanted, mark=mark, latest=latest, as_json=as_json)
+    reopen = partial(common.open_view, config)
+    follow(screen, view, wanted, mark=mark, latest=latest, as_json=as_json, reopen=reopen)

@@ -96,6 +96,12 @@ class View:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self.path = path
+        self._file = store_file.identity(path)
+
+    @property
+    def stands(self) -> bool:
+        """Is it still the file at its path? That may have been deleted, or set aside."""
+        return store_file.identity(self.path) == self._file
 
     @classmethod
     def open(cls, path: str) -> View:

@@ -23,11 +23,10 @@ class Writer(View):
 
     def __init__(self, path: str) -> None:
         super().__init__(store_file.write(path), path)
-        self._file = store_file.identity(path)
 
     def _write(self, work: Callable[[], None]) -> None:
         """Do `work` wholly or not at all, on a sound file."""
-        if store_file.identity(self.path) != self._file:  # deleted, or set aside by another worker
+        if not self.stands:  # deleted, or set aside by another worker
             self._move_to(store_file.write(self.path))
         try:
             self._transaction(work)

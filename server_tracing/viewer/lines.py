@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -12,17 +11,15 @@ from server_tracing.record import Request
 
 from .screen import Screen
 
-# Valid in a JSON string, but not for a terminal: DEL, C1, soft hyphen, bidi, zero width, separators.
-_UNSEEN = re.compile(
-    "[\x7f-\xa0\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb]"
-)
+# Valid in a JSON string, printable for Python, and yet not to be seen: Hangul's fillers.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 _encode = msgspec.json.Encoder().encode
 
 
 def write(screen: Screen, fields: object) -> None:
     """One object, one line."""
     text = _encode(fields).decode()
-    screen.line(text if text.isascii() and text.isprintable() else _UNSEEN.sub(_escape, text))
+    screen.line(text if text.isascii() and text.isprintable() else "".join(map(_shown, text)))
 
 
 def request_fields(request: Request) -> dict[str, Any]:
@@ -39,5 +36,9 @@ def known(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _shown(letter: str) -> str:
+    """Valid in a JSON string, and safe for a terminal: DEL, C1, bidi, zero width, tags spelt out."""
+    if letter.isprintable() and letter not in _FILLERS:
+        return letter
+    units = letter.encode("utf-16-be").hex()  # two of them beyond 16 bits, as JSON has it
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import NoReturn
 
 from server_tracing.record import Request
-from server_tracing.store import Filter, View
+from server_tracing.store import Filter, StoreError, View
 
 from . import lines
 from .human import clock, duration, full_time, visible
@@ -54,9 +55,11 @@ def follow(
     latest: Sequence[Request],
     mark: int,
     as_json: bool,
+    reopen: Callable[[], View],
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:
-    """The latest, the oldest of them first, and what arrives after `mark`, until interrupted."""
+    """The latest, the oldest of them first, and what arrives after `mark`, until interrupted; also in a store
+    that takes the place of the one that was open."""
     table = _table(screen)
     arrived = list(latest)
     while True:
@@ -68,6 +71,9 @@ def follow(
         arrived, mark = view.arrivals(mark)
         if not arrived:
             sleep(POLL)
+        if not arrived and not view.stands:
+            with suppress(StoreError):  # there is none yet
+                view, mark = reopen(), 0
 
 
 def _show_json(screen: Screen, requests: Iterable[Request]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ import pytest
 from believable import NOON, after, exception, failed, killed, request, requests, spans
 from screens import rows, screen, text
 
-from server_tracing.store import Filter, Store
+from server_tracing.store import Filter, Store, View
 from server_tracing.viewer.requests import SHORT_ID, follow, show
 
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
@@ -133,7 +134,7 @@ def test_json_lines_have_the_fields_that_are_promised():
 
 def test_json_lines_are_safe_for_a_terminal_too():
     """And mean the same."""
-    path = "/\x1b[2J\x7f\x9b\u202e\u200b日本\u2028"
+    path = "/\x1b[2J\x7f\x9b\u202e\u200b日本\u2028\U000e0041\u3164😀"
     output = text(shown([request(1, path=path)], as_json=True))
     assert all(letter.isprintable() for letter in output.removesuffix("\n"))
     assert json.loads(output)["path"] == path
@@ -162,10 +163,52 @@ def test_following_shows_what_arrives_once_and_in_order(tmp_path):
     target = screen()
     wanted = Filter(statuses=(range(200, 300), range(500, 600)))
     with pytest.raises(EnoughError):
-        follow(target, store, wanted, latest=[request(1)], mark=store.mark(), as_json=False, sleep=sleep)
+        follow(
+            target,
+            store,
+            wanted,
+            latest=[request(1)],
+            mark=store.mark(),
+            as_json=False,
+            reopen=lambda: store,
+            sleep=sleep,
+        )
     lines = rows(target)
     assert [line.rpartition("  ")[2] for line in lines[1:3]] == ["GET /products/1", "GET /products/4"]
     assert len(lines) == 4
+    store.close()
+
+
+def test_following_goes_on_in_the_store_that_takes_the_place_of_another(tmp_path):
+    """One that was damaged is set aside; until there is a new one, nothing arrives."""
+    path = str(tmp_path / "store.sqlite")
+    store = Store(path, clock=NOON.timestamp)
+    store.append([request(1)], "journal", 1)
+    view, target = View.open(path), screen()
+    steps = [
+        lambda: [os.unlink(path + suffix) for suffix in ("", "-wal", "-shm")],
+        lambda: store.append([request(2)], "journal", 2),
+        lambda: store.append([request(3)], "journal", 3),
+    ]
+
+    def sleep(_seconds):
+        if not steps:
+            raise EnoughError
+        steps.pop(0)()
+
+    with pytest.raises(EnoughError):
+        follow(
+            target,
+            view,
+            Filter(),
+            latest=[request(1)],
+            mark=view.mark(),
+            as_json=True,
+            reopen=lambda: View.open(path),
+            sleep=sleep,
+        )
+    paths = [json.loads(line)["path"] for line in text(target).splitlines()]
+    assert paths == ["/products/1", "/products/2", "/products/3"]
     store.close()
 
 

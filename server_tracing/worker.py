@@ -63,8 +63,8 @@ class Worker:
             self._leave(seconds)
 
     def stop_when_served(self, seconds: float = STOP_SECONDS) -> None:
-        """As `stop`, but after the threads that the interpreter waits for: gthread's go on with what they are at
-        after the graceful timeout, even begin what they were given before, and clients get their answers
+        """As `stop`, but after the threads that the interpreter waits for: gthread's go on with what they are
+        at after the graceful timeout, even begin what they were given before, and clients get their answers
         (ran: 9 times in 300 kills)."""
         if not self._part():
             return

@@ -350,9 +350,7 @@ def test_a_request_that_arrives_while_its_worker_ends_is_recorded() -> None:
     with start([*TRACED, "-k", "gthread", "--threads", "2"]) as server:
         with connect(server.address) as client:
             client.sendall(first)
-            assert (
-                status_of(server.talk(get("/another"))) == 200
-            )  # by then the other thread waits for the rest
+            assert status_of(server.talk(get("/another"))) == 200  # so a thread waits for the rest
             (worker,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
             os.kill(int(worker), signal.SIGABRT)
             server.wait_for_log("Worker exiting")

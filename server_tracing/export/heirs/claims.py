@@ -22,6 +22,7 @@ from server_tracing.store import StoreError
 from .deaths import UNKNOWN, Deaths
 
 EVERY = 1.5  # seconds between looks, so that a killed worker's requests are seen within five
+FIRST = 0.5  # seconds after a start: it may be the successor of all there were, and took a while itself
 AT_ONCE = 8  # journals in hand
 SLICES = 16  # of one journal in one go; our own worker's journal must not wait long
 log = logging.getLogger("server_tracing.export")
@@ -71,7 +72,7 @@ class Claims:
         """Adopt what is there to adopt, when it is time; workers do so at random phase."""
         if not self._swept:
             self._swept = True
-            self._next = now + EVERY * self._draw()
+            self._next = now + FIRST * self._draw()
             self._journals.sweep()
         if now < self._next:
             return

@@ -214,6 +214,27 @@ def test_after_a_kill_closed_files_are_counted_once(tmp_path, clock):
     assert len(files(dead, DONE)) == 2
 
 
+def test_after_a_kill_what_was_delivered_is_counted_to_the_request(tmp_path, clock):
+    """Where a part was refused, the other part was delivered; of more reasons one stands for all."""
+    dead = make(tmp_path, clock, "dead")
+    put(dead, record(1), record(2), record(3), record(4))
+    dead.close(dead.claim(), 1, {"refused": 1, "http 400": 2})
+    (left,) = make(tmp_path, clock, "heir").adopt("dead", acked=9, counted=0)
+    assert (left.delivered, left.dropped) == (1, {"http_400": 3})
+
+
+def test_a_closed_file_cannot_claim_more_than_it_held(tmp_path, clock):
+    """Whoever gave it its name."""
+    dead = make(tmp_path, clock, "dead")
+    put(dead, record(1))
+    dead.close(dead.claim(), 0, {"refused": 1})
+    (file,) = files(dead, DONE)
+    path = os.path.join(dead.folder, file)
+    os.rename(path, path.replace("refused-1", "refused-9"))
+    (left,) = make(tmp_path, clock, "heir").adopt("dead", acked=9, counted=0)
+    assert (left.delivered, left.dropped) == (0, {"refused": 1})
+
+
 def test_what_is_done_when_the_accounts_are_closed_is_left_to_the_next(spool):
     """Nobody would count it: it is delivered again, rather than missed for ever."""
     put(spool, record(1))

@@ -24,7 +24,7 @@ from server_tracing.statedir import StateDirError, ensure_private_dir
 
 from .batch import Parcel, requests_in
 from .spool_file import MAX_FILE, Rest, lasting, note, pack, unpack
-from .spool_names import DELIVERED, DONE, PART, SPOOL, Closed, Name, closed_by, done
+from .spool_names import DONE, PART, SPOOL, Closed, Name, closed_by, done
 
 FORGOTTEN = int(48 * 3600e9)  # ns
 _held: set[int] = set()  # locks of this process, given up by a forked child: they would outlive it there
@@ -182,11 +182,10 @@ class Spool:
         missing = claimed.name.requests - delivered - sum(dropped.values())
         if missing > 0:
             dropped = {**dropped, "damaged": dropped.get("damaged", 0) + missing}
-        what = DELIVERED if delivered or not dropped else max(dropped, key=dropped.__getitem__)
         with self._lock:  # numbers must come to the accounts in their order
             if not self._sealed:
                 self._numbers += 1
-                file = done(claimed.name, what, self._closer, self._numbers)
+                file = done(claimed.name, dropped, self._closer, self._numbers)
                 path = os.path.join(self.folder, file)
                 with contextlib.suppress(OSError):
                     os.rename(claimed.path, path)

@@ -4,13 +4,15 @@
     <batch>.spool                           to be delivered, by whoever locks it (flock) first
     <batch>.<what>.<closer>.<number>.done   dealt with; `closer`, a journal, has yet to count it
 
-where <batch> is <time>-<journal>-<upto>-<requests>.
+where <batch> is <time>-<journal>-<upto>-<requests>, and <what> says `delivered`, or why how many were not:
+`refused-3`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 PART, SPOOL, DONE = ".part", ".spool", ".done"
@@ -57,18 +59,21 @@ class Closed(NamedTuple):
             os.unlink(self.path)
 
 
-def done(name: Name, what: str, closer: str, number: int) -> str:
-    """The file of a batch that was delivered, or dropped for a reason (`what`)."""
-    return f"{name}.{_plain(what)}.{closer}.{number}{DONE}"
+def done(name: Name, dropped: Mapping[str, int], closer: str, number: int) -> str:
+    """The file of a batch of which so many were dropped, and the others delivered. If somebody else has to
+    count it, one reason, the most frequent, stands for all."""
+    reason = max(dropped, key=dropped.__getitem__, default="")
+    what = f"{_plain(reason)}-{sum(dropped.values())}" if reason else DELIVERED
+    return f"{name}.{what}.{closer}.{number}{DONE}"
 
 
 def closed_by(path: str, name: Name) -> tuple[str, Closed]:
     """Who closed a done file, and how, as its name says."""
     _, what, closer, number, _ = (os.path.basename(path) + "....").split(".", 4)
-    dropped = {} if what == DELIVERED else {what: name.requests}
-    return closer, Closed(
-        path, _number(number) or 0, name.requests, name.requests - sum(dropped.values()), dropped
-    )
+    reason, _, count = what.partition("-")
+    missing = min(_number(count) or 0, name.requests)
+    dropped = {reason: missing} if missing else {}
+    return closer, Closed(path, _number(number) or 0, name.requests, name.requests - missing, dropped)
 
 
 def _number(digits: str) -> int | None:

@@ -59,11 +59,14 @@ def orphaned(server: Server) -> None:
 def workers_of(master: int) -> list[int]:
     """The processes that this one has started."""
     found = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    return [pid for pid in map(int, found) if "resource_tracker" not in command_of(pid)]
+    return [pid for pid in map(int, found) if "resource_tracker" not in command_of(pid, "resource_tracker")]
 
 
-def command_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
+def command_of(pid: int, gone: str) -> str:
+    """Its command line, or `gone` if it has ended meanwhile."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return gone
 
 
 def alive(pid: int) -> bool:

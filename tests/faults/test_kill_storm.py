@@ -79,9 +79,8 @@ def test_what_clients_count_is_what_is_recorded(kind: str) -> None:
     told = Counter(one["path"] for one in found)
     outcomes = {one["path"]: one["outcome"] for one in found}
     lost, twice = clients.answered - told.keys(), [path for path, times in told.items() if times > 1]
-    report(
-        f"workers are killed {KILLS} times, {kind}", requests=len(told), lost=len(lost), duplicated=len(twice)
-    )
+    fault = f"workers are killed {KILLS} times, {kind}"
+    report(fault, requests=len(told), lost=len(lost), duplicated=len(twice))
     assert (lost, twice) == (set(), [])
     # In the instant between the last byte and the note of it, a kill leaves an answered request open.
     wrong = [path for path in clients.answered if outcomes[path] != "ok"]

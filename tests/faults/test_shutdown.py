@@ -92,7 +92,7 @@ def assert_delivered(state_dir: Path, count: int, how: str) -> None:
     for name in NAMES:
         taken = Counter((state_dir / f"{name}.taken").read_text().split())
         lost, twice = len(expected - taken.keys()), sum(taken.values()) - len(taken)
-        report(f"a server stops: {how}, at each of four backends", requests=count, lost=lost, duplicated=twice)
+        report(f"a server stops: {how}, each of 4 backends", requests=count, lost=lost, duplicated=twice)
         assert lost == 0, name
         assert twice <= (IN_HAND if name == "slow" else 0), name
     found = accounts(state_dir, MENDED)

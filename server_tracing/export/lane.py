@@ -83,7 +83,7 @@ class Lane:
     def _filling(self, pin: int, now: float) -> Batch:
         batch = self._batch
         if batch is None:
-            batch = self._batch = Batch(self, pin, now)
+            batch = self._batch = Batch(self.source, pin, now)
             self._since = self._read
         elif pin < batch.floor:
             batch.floor = pin

@@ -17,9 +17,9 @@ from server_tracing.export.heirs.deaths import Deaths
 from server_tracing.export.memory import MemoryExporter
 from server_tracing.export.pace import Pace
 from server_tracing.export.reader import Reader
-from server_tracing.export.sending.batch import requests_in
 from server_tracing.export.sending.delivery import BackOff
 from server_tracing.export.sending.inline import Inline
+from server_tracing.export.sending.parcel import requests_in
 from server_tracing.export.sending.sender import Sender
 from server_tracing.export.sending.spool import Spool
 from server_tracing.export.shape import Shaper

@@ -9,8 +9,8 @@ from export_kit import Clock, record
 
 from server_tracing.export.exporter import ExportError
 from server_tracing.export.sending.backlog import Backlog
-from server_tracing.export.sending.batch import Parcel
 from server_tracing.export.sending.delivery import Verdict, attempt
+from server_tracing.export.sending.parcel import Parcel
 from server_tracing.export.sending.spool import Spool
 from server_tracing.export.sending.spool_file import MAX_FILE
 from server_tracing.record import Request, Running

@@ -6,8 +6,8 @@ import pytest
 from export_kit import record
 
 from server_tracing.export.exporter import ExportError
-from server_tracing.export.sending.batch import Parcel
 from server_tracing.export.sending.delivery import POISON, BackOff, Verdict, attempt
+from server_tracing.export.sending.parcel import Parcel
 
 RECORDS = [record(number) for number in range(4)]
 

@@ -6,8 +6,8 @@ after us, also after a kill, sends that and no more.
 
 from __future__ import annotations
 
-from .batch import Parcel
 from .delivery import Verdict
+from .parcel import Parcel
 from .spool import Claimed, Spool
 
 

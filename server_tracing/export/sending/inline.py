@@ -69,7 +69,7 @@ class Inline:
 
     def _export(self, batch: Batch, records: Sequence[Record]) -> None:
         if self._resumable is not None:
-            self._resumable.export_up_to(records, batch.lane.source, batch.upto)
+            self._resumable.export_up_to(records, batch.source, batch.upto)
         else:
             self.exporter.export(records)
 

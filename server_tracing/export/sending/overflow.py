@@ -23,7 +23,9 @@ class Overflow:
     def write(self, batches: Sequence[Batch], overtaken: Batch | None) -> list[Batch]:
         """Deal with all of them; those that cannot be written now are returned. `overtaken` is in the hand of
         the backend, and its file is kept from everybody until there is an answer."""
-        return [batch for group in by_lane(batches) if not self._to_disk(group, overtaken) for batch in group]
+        return [
+            batch for group in by_source(batches) if not self._to_disk(group, overtaken) for batch in group
+        ]
 
     def _to_disk(self, group: Sequence[Batch], overtaken: Batch | None) -> bool:
         if not self._may_spool:
@@ -32,7 +34,7 @@ class Overflow:
             return True
         last, records = group[-1], [record for batch in group for record in batch.records]
         try:
-            part = self._spool.write(records, last.lane.source, last.upto)
+            part = self._spool.write(records, last.source, last.upto)
         except OSError:
             return False
         self._written.append(part)
@@ -48,15 +50,15 @@ class Overflow:
         return written
 
 
-def by_lane(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-    """Runs of batches that may share a file: of one lane, and of no more than one worker takes at a time.
+def by_source(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """Runs of batches that may share a file: of one journal, and of no more than one worker takes at a time.
 
     The first stands alone: if it is in the hand of the backend, its file may have to be taken away again.
     """
     group: list[Batch] = []
     for batch in batches:
         large = _records(group) > MAX_FILE or _room(group) > MAX_ROOM
-        if group and (large or group == batches[:1] or group[0].lane is not batch.lane):
+        if group and (large or group == batches[:1] or group[0].source != batch.source):
             yield group
             group = []
         group.append(batch)

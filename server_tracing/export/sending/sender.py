@@ -20,9 +20,10 @@ from server_tracing.export.signals import Bell
 from server_tracing.record import Record
 
 from .backlog import Backlog
-from .batch import Batch, Parcel
+from .batch import Batch
 from .delivery import BackOff, Verdict, attempt
 from .overflow import Overflow, is_much
+from .parcel import Parcel
 from .spool import Claimed, Spool
 
 PATIENCE = 3.0  # seconds a batch may keep its room in the journal

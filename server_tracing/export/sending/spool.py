@@ -22,7 +22,7 @@ from server_tracing.export.pace import Pace
 from server_tracing.record import Record
 from server_tracing.statedir import StateDirError, ensure_private_dir
 
-from .batch import Parcel, requests_in
+from .parcel import Parcel, requests_in
 from .spool_file import MAX_FILE, Rest, lasting, note, pack, unpack
 from .spool_names import DONE, PART, SPOOL, Closed, Name, closed_by, done
 

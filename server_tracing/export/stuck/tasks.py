@@ -16,7 +16,7 @@ from concurrent import futures
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-from .whereabouts import Stacks, stack
+from .frames import Stacks, stack
 
 DEPTH = 200  # coroutines on one way down
 BRANCHES = 16  # futures and tasks that one request waits for

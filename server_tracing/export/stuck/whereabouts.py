@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from server_tracing.export.pace import Pace
 from server_tracing.record import Kind
 
+from .frames import Frames, Stacks, stack
 from .in_flight import Slot
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 GREENLETS = ("gevent.", "eventlet.")  # where a thread has a hub, it shows in its stack
 OUTER = 12  # coroutines of a task in which its request is looked for: servers call the application early
-
-Frames = list[FrameType]
-Stacks = Mapping[int, FrameType]
 
 
 def nothing_in(frame: FrameType) -> object | None:
@@ -113,13 +111,3 @@ class Whereabouts:
         server, which is sending. Not where greenlets may share it."""
         shared = any(frame.f_globals.get("__name__", "").startswith(GREENLETS) for frame in frames)
         return bool(frames) and not shared and not any(map(self._slot_in, frames))
-
-
-def stack(top: FrameType | None) -> Frames:
-    """A frame and all its callers, the outermost first."""
-    frames: Frames = []
-    while top is not None:
-        frames.append(top)
-        top = top.f_back
-    frames.reverse()
-    return frames

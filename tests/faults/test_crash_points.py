@@ -206,7 +206,7 @@ def test_killed_at_any_step(place, part):
             counts = lived.assert_sound()
         told, twice = told + counts[0], twice + counts[1]
     report(f"a worker is killed at {len(chosen) - missed:,} steps ({part})", requests=told, duplicated=twice)
-    assert missed <= len(chosen) // 50  # lives differ: what one came to 23 times, another comes to 22 times
+    assert missed <= 1 + len(chosen) // 50  # lives differ: what one came to 23 times, another may 22 times
 
 
 @contextlib.contextmanager

@@ -9,16 +9,20 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # What is installed is compiled, what stands in a clone may not be, and every server that a test starts would
 # compile it anew: the tests of a file of servers take 65 s instead of 90 (ran).
+KEPT = REPOSITORY / ".cache" / "compiled"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["PYTHONPYCACHEPREFIX"] = str(REPOSITORY / ".cache" / "compiled")
+os.environ["PYTHONPYCACHEPREFIX"] = str(KEPT)
+shutil.rmtree(KEPT.joinpath(*Path(tempfile.gettempdir()).parts[1:]), ignore_errors=True)  # of tests long gone
 # No compiler is asked for:
 COMPILED = "cryptography,gevent,httptools,msgspec,psutil,pydantic-core,rpds-py,watchfiles,zttp"
 

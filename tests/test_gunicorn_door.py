@@ -96,7 +96,7 @@ def test_a_reload_reads_the_edited_file() -> None:
     """gunicorn imports a `python:` module once; the door is read anew all the same."""
     configure("workers = 2\n")
     app = started()
-    configure("workers = 4\n")
+    configure("workers = 4  # of another size: a compiled file is known by that and by whole seconds\n")
     app.reload()
     assert app.cfg.workers == 4
 
@@ -173,7 +173,7 @@ def test_the_switch_leaves_the_configuration_as_it_is(monkeypatch: pytest.Monkey
     plain = Config()
     assert app.cfg.on_starting is plain.on_starting
     assert app.cfg.on_reload is plain.on_reload
-    configure("workers = 3\n")
+    configure("workers = 3  # of another size\n")
     app.reload()
     assert app.cfg.workers == 3
 

@@ -96,7 +96,7 @@ def test_hup_reads_the_edited_file() -> None:
     """A worker more after it, and both generations' requests are recorded."""
     with start(TRACED, files={"gunicorn.conf.py": "workers = 1\n"}) as server:
         before = pids(server)
-        (server.root / "gunicorn.conf.py").write_text("workers = 2\n")
+        (server.root / "gunicorn.conf.py").write_text("workers = 2  # of another size\n")
         os.kill(server.pid, signal.SIGHUP)
         wait_until(lambda: len(pids(server) - before) == 2)
         server.stop()

@@ -162,7 +162,7 @@ HOSTILE = st.one_of(
 )
 
 
-@chosen(max_examples=size(30, 5000), deadline=None, suppress_health_check=list(HealthCheck))
+@chosen(max_examples=size(30, 1000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_bytes_of_any_frame_crash_hang_or_balloon_the_reader(data):
     """Whoever wrote the file knows the checks: frames of every kind, any content, however deep or long."""

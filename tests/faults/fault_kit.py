@@ -142,8 +142,11 @@ def acquainted(server: Server, workers: int = 2) -> set[int]:
 
 def watched(pid: int) -> int:
     """How many processes this one has descriptors of."""
-    links = [os.readlink(link.path) for link in os.scandir(f"/proc/{pid}/fd") if os.path.islink(link.path)]
-    return links.count("anon_inode:[pidfd]")
+    found = 0
+    for file in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += os.readlink(f"/proc/{pid}/fd/{file}") == "anon_inode:[pidfd]"
+    return found
 
 
 def kill(pid: int, how: int = signal.SIGKILL) -> None:

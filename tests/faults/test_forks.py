@@ -109,7 +109,9 @@ SOME_LIMITS = [("sync", 1), ("gthread", 2), ("sync", 5), ("gthread", 10)]
 def test_workers_that_are_replaced_all_the_time_lose_nothing(kind: str, limit: int) -> None:
     """`max_requests`: each worker serves so many and is gone."""
     asked = size(30, 2000)
-    with serve(kind, "--max-requests", str(limit), workers=2) as server:
+    # New workers all the time: one that a SIGTERM meets too early is killed after this timeout of gunicorn's.
+    patience = ["--graceful-timeout", "5"]
+    with serve(kind, "--max-requests", str(limit), *patience, workers=2) as server:
         answered = sum(answers(server, f"/{number}") for number in range(asked))
         assert server.stop(timeout=30.0) == 0
         found = records(server.state_dir)

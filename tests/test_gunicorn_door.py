@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -343,29 +344,33 @@ class Reaping:
 class Heart:
     """What a worker shows its master, so many seconds ago; None: no more."""
 
-    def __init__(self, ago: float | None) -> None:
+    def __init__(self, ago: float | None, clock: Callable[[], float]) -> None:
         self.ago = ago
+        self.clock = clock
 
     def last_update(self) -> float:
         if self.ago is None:
             raise ValueError
-        return time.monotonic() - self.ago
+        return self.clock() - self.ago
 
 
+@pytest.mark.parametrize("clock", [time.monotonic, time.time])  # the latter's is gunicorn up to 21
 @pytest.mark.parametrize(
     ("ago", "timeout", "reason"),
     [(31.0, 30, "timeout"), (1.0, 30, "signal 6"), (99.0, 0, "signal 6"), (None, 30, "signal 6")],
 )
-def test_only_who_is_late_was_aborted_by_its_master(ago: float | None, timeout: int, reason: str) -> None:
+def test_only_who_is_late_was_aborted_by_its_master(
+    ago: float | None, timeout: int, reason: str, clock: Callable[[], float]
+) -> None:
     """Anybody may send SIGABRT; a worker without a timeout gets none of gunicorn."""
-    worker = SimpleNamespace(tmp=Heart(ago), cfg=SimpleNamespace(timeout=timeout))
+    worker = SimpleNamespace(tmp=Heart(ago, clock), cfg=SimpleNamespace(timeout=timeout))
     assert lifecycle.why_aborted(worker) == reason
 
 
 def test_the_first_abort_is_the_reason() -> None:
     """The next one meets a worker that is ending."""
     marks: list[str] = []
-    heart = Heart(1.0)
+    heart = Heart(1.0, time.monotonic)
     worker = SimpleNamespace(
         tmp=heart, cfg=SimpleNamespace(timeout=30), server_tracing=SimpleNamespace(abort=marks.append)
     )

@@ -122,10 +122,18 @@ def why_aborted(worker: Any) -> str:
     """Why a worker gets SIGABRT, in its handler: its master sends it to those that are late, by the reckoning
     of its `murder_workers`, and to no others. Where that cannot be seen any more the master tells of it."""
     try:
-        late = time.monotonic() - worker.tmp.last_update() > (worker.cfg.timeout or math.inf)
+        late = silent_for(worker) > (worker.cfg.timeout or math.inf)
     except (OSError, ValueError):  # closed: the worker has ended, but for its threads
         late = False
     return "timeout" if late else f"signal {int(signal.SIGABRT)}"
+
+
+def silent_for(worker: Any) -> float:
+    """Seconds since a worker's last sign of life: the time of a file, set to the monotonic clock, but left to
+    the wall clock by gunicorn up to 21."""
+    seen: float = worker.tmp.last_update()
+    now = time.monotonic()
+    return now - seen if seen <= now else time.time() - seen
 
 
 def refuse_to_start(server: Any, sentence: str) -> NoReturn:

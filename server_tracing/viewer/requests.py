@@ -73,7 +73,8 @@ def follow(
             sleep(POLL)
         if not arrived and not view.stands:
             with suppress(StoreError):  # there is none yet
-                view, mark = reopen(), 0
+                gone, view, mark = view, reopen(), 0
+                gone.close()
 
 
 def _show_json(screen: Screen, requests: Iterable[Request]) -> int:

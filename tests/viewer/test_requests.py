@@ -184,7 +184,7 @@ def test_following_goes_on_in_the_store_that_takes_the_place_of_another(tmp_path
     path = str(tmp_path / "store.sqlite")
     store = Store(path, clock=NOON.timestamp)
     store.append([request(1)], "journal", 1)
-    view, target = View.open(path), screen()
+    view, target, opened = View.open(path), screen(), []
     steps = [
         lambda: [os.unlink(path + suffix) for suffix in ("", "-wal", "-shm")],
         lambda: store.append([request(2)], "journal", 2),
@@ -204,12 +204,13 @@ def test_following_goes_on_in_the_store_that_takes_the_place_of_another(tmp_path
             latest=[request(1)],
             mark=view.mark(),
             as_json=True,
-            reopen=lambda: View.open(path),
+            reopen=lambda: opened.append(View.open(path)) or opened[-1],
             sleep=sleep,
         )
     paths = [json.loads(line)["path"] for line in text(target).splitlines()]
     assert paths == ["/products/1", "/products/2", "/products/3"]
-    store.close()
+    for one in (*opened, store):
+        one.close()
 
 
 def test_a_column_is_as_wide_as_its_first_rows_need():

@@ -37,8 +37,7 @@ def _take_new(path: str) -> int:
     except OSError:
         os.close(lock)
         raise
-    _held.add(lock)
-    return lock
+    return hold(lock)
 
 
 def claim(path: str, *, make: bool = False) -> int | None:
@@ -50,8 +49,7 @@ def claim(path: str, *, make: bool = False) -> int | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(lock).st_uid == os.geteuid() and is_at(lock, path):
-            _held.add(lock)
-            return lock
+            return hold(lock)
     except OSError:
         pass  # somebody lives
     os.close(lock)
@@ -89,6 +87,12 @@ def is_at(lock: int, path: str) -> bool:
     except OSError:
         return False
     return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+
+
+def hold(lock: int) -> int:
+    """Have a forked child give up this descriptor, on which something is locked, until it is let go."""
+    _held.add(lock)
+    return lock
 
 
 def let_go(lock: int) -> None:

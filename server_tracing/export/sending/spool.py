@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from server_tracing import unpatched
 from server_tracing.export.pace import Pace
+from server_tracing.journal import locks
 from server_tracing.record import Record
 from server_tracing.statedir import StateDirError, ensure_private_dir
 
@@ -27,7 +28,6 @@ from .spool_file import MAX_FILE, Rest, lasting, note, pack, unpack
 from .spool_names import DONE, PART, SPOOL, Closed, Name, closed_by, done
 
 FORGOTTEN = int(48 * 3600e9)  # ns
-_held: set[int] = set()  # locks of this process, given up by a forked child: they would outlive it there
 
 
 class Claimed(NamedTuple):
@@ -131,10 +131,8 @@ class Spool:
             return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held, there = os.fstat(lock), os.stat(path, follow_symlinks=False)
-            if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino) and _ours(held):
-                _held.add(lock)
-                return Claimed(path, name, lock)
+            if _ours(os.fstat(lock)) and locks.is_at(lock, path):
+                return Claimed(path, name, locks.hold(lock))
         except OSError:
             pass  # somebody else has it, or is done with it
         os.close(lock)
@@ -174,8 +172,7 @@ class Spool:
     @staticmethod
     def give_up(claimed: Claimed) -> None:
         """Not now: leave the file to whoever comes next."""
-        _held.discard(claimed.lock)
-        os.close(claimed.lock)
+        locks.let_go(claimed.lock)
 
     def close(self, claimed: Claimed, delivered: int, dropped: dict[str, int]) -> None:
         """It is dealt with. What it accounts for and nobody found in it was damaged."""
@@ -276,16 +273,6 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<Spool {self.folder} · {self.waiting()} requests waiting>"
-
-
-def _in_child() -> None:
-    for lock in _held:
-        with contextlib.suppress(OSError):
-            os.close(lock)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_in_child)
 
 
 def _ours(info: os.stat_result) -> bool:
